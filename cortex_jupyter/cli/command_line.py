@@ -123,7 +123,16 @@ def parser() -> argparse.ArgumentParser:
         "doctor",
         help="check the installation: what works, and what to do about what does not; exit with 1 if something is bad",
     )
-    _where(doctor)
+    doctor.add_argument(
+        "-n",
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NS",
+        help="the namespace of tasks; may be given several times (default: those of the collector in this pod, else "
+        "CORTEX_NAMESPACE, else the kubeconfig's)",
+    )
+    _cluster(doctor)
     doctor.add_argument(
         "--json",
         action="store_true",
@@ -250,6 +259,10 @@ class _Parser(argparse.ArgumentParser):
 
 def _where(to: argparse.ArgumentParser) -> None:
     to.add_argument("-n", "--namespace", metavar="NS", help="default: CORTEX_NAMESPACE, else the kubeconfig's")
+    _cluster(to)
+
+
+def _cluster(to: argparse.ArgumentParser) -> None:
     to.add_argument("--kubeconfig", metavar="PATH")
     to.add_argument("--context", metavar="NAME", help="context of the kubeconfig")
 

@@ -22,7 +22,7 @@ from support.valkey import Server
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.cli import doctor
-from cortex_jupyter.cli.doctor import archive, jupyter, store
+from cortex_jupyter.cli.doctor import archive, collectors, jupyter, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cli.doctor import settings as settings_check
 from cortex_jupyter.cluster.session import Cluster
@@ -63,17 +63,64 @@ def test_the_report_as_json(cli: Cli, filled: Filled) -> None:
 
 async def test_a_missing_permission_is_named_with_its_consequence(sandbox: SandboxProcess, kube: Kube) -> None:
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
-        findings = await kubernetes.judge(cluster, "default")
+        findings = await kubernetes.judge(cluster, ("default",))
         assert not texts_of(findings, "bad") + texts_of(findings, "warn") and "apart" in texts_of(findings, "ok")
         sandbox.fault("deny", verb="get", resource="nodes/proxy")
         sandbox.fault("deny", verb="watch", resource="pods", namespace="default")
-        findings = await kubernetes.judge(cluster, "default")
+        findings = await kubernetes.judge(cluster, ("default",))
     assert texts_of(findings, "bad") == (
         "you may not watch pods in namespace default -> ask for `watch` on `pods`: without it no log can be read"
     )
     assert "ask for `get` on `nodes/proxy`: without it lines in log files that the node has rotated" in texts_of(
         findings, "warn"
     )
+
+
+async def test_in_a_collectors_pod_the_rights_are_judged_that_its_collector_needs(
+    sandbox: SandboxProcess, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a healthy pod of `record --manifests -n A -n B`, which may read nothing in its own namespace."""
+    spaces = [unique("first"), unique("second")]
+    process = tmp_path / "cmdline"
+    monkeypatch.setattr(collectors, "_MAIN_PROCESS", process)
+    monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
+
+    def collector(*options: str) -> None:
+        words = ("python", "/usr/local/bin/cortex-jupyter", "record", "--all", "--host", "*", "--port", "9464", *options)
+        process.write_text("\0".join(words) + "\0")
+
+    async def judged(*namespaces: str) -> list[Finding]:
+        findings = await doctor.examine(str(sandbox.kubeconfig), None, namespaces, 60.0)
+        return [f for f in findings if f.part in ("cluster", "collectors")]
+
+    sandbox.fault("deny", namespace="default")
+    sandbox.fault("deny", resource="cronjobs")
+    sandbox.fault("deny", resource="namespaces")
+    sandbox.fault("deny", resource="nodes/proxy")
+    with Server(tmp_path / "valkey") as server:
+        monkeypatch.setenv("CORTEX_STORE", server.url)
+        process.write_text("/sbin/init\0")
+        assert "you may not get pods/log in namespace default" in texts_of(await judged(), "bad")
+
+        collector("--namespace", spaces[0], "--namespace", spaces[1])
+        findings = await judged()
+        assert not texts_of(findings, "bad") + texts_of(findings, "warn")
+        told = texts_of(findings, "told")
+        assert f"the collector in this pod records tasks in the namespaces {spaces[0]}, {spaces[1]}" in told
+        assert "get nodes/proxy" in told and "cronjobs" not in told
+        assert f"you may get pods/log in the namespaces {spaces[0]}, {spaces[1]}" in texts_of(findings, "ok")
+
+        sandbox.fault("deny", verb="watch", resource="pods", namespace=spaces[1])
+        bad = texts_of(await judged(), "bad")
+        assert bad.startswith(f"you may not watch pods in namespace {spaces[1]} -> ask") and "\n" not in bad
+        assert not texts_of(await judged(spaces[0]), "bad"), "-n counts before the collector's options"
+
+        collector()
+        findings = await judged()
+        assert "you may get pods/log in all namespaces" in texts_of(findings, "ok")
+        assert not texts_of(findings, "bad"), "no right is missing in all namespaces"
+        sandbox.fault("deny", verb="get", resource="pods/log", namespace="")
+        assert "you may not get pods/log in all namespaces" in texts_of(await judged(), "bad")
 
 
 async def test_a_shared_store_needs_a_name_for_a_cluster_with_an_ambiguous_address(
@@ -83,7 +130,7 @@ async def test_a_shared_store_needs_a_name_for_a_cluster_with_an_ambiguous_addre
 
     async def warned(*, name: bool = False) -> str:
         monkeypatch.setenv("CORTEX_CLUSTER", "prod-1") if name else monkeypatch.delenv("CORTEX_CLUSTER", raising=False)
-        findings = await doctor.examine(str(sandbox.kubeconfig), None, None, 60.0)
+        findings = await doctor.examine(str(sandbox.kubeconfig), None, (), 60.0)
         return texts_of([f for f in findings if f.part == "cluster"], "warn")
 
     assert "CORTEX_CLUSTER" not in await warned()  # the store is not shared
@@ -118,7 +165,7 @@ async def test_checks_that_hang_time_out_and_are_named(tmp_path: Path, monkeypat
     (tmp_path / "config").write_text(json.dumps(config))
     monkeypatch.setenv("CORTEX_STORE", f"valkey://127.0.0.1:{port}")
     monkeypatch.setenv("CORTEX_ARCHIVE", f"http://127.0.0.1:{port}/logs")
-    findings = await doctor.examine(str(tmp_path / "config"), None, None, 1.0)
+    findings = await doctor.examine(str(tmp_path / "config"), None, (), 1.0)
     for _, writer in held:
         writer.close()
     server.close()
@@ -244,10 +291,10 @@ async def test_other_kinds_and_reading_for_users_need_permissions(sandbox: Sandb
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
         sandbox.fault("deny", verb="list", resource="deployments", namespace="default")
         sandbox.fault("deny", verb="create", resource="subjectaccessreviews")
-        findings = await kubernetes.judge(cluster, "default")
+        findings = await kubernetes.judge(cluster, ("default",))
         assert "you may not list deployments in namespace default -> ask for `list`" in texts_of(findings, "warn")
         assert not texts_of(findings, "bad")
-        findings = await kubernetes.judge(cluster, "default", for_users=True)
+        findings = await kubernetes.judge(cluster, ("default",), for_users=True)
     assert texts_of(findings, "bad").startswith("you may not create subjectaccessreviews -> ask for `create`")
 
 
@@ -264,11 +311,11 @@ async def test_custom_resources_and_kueue_need_permissions(
     for resource in (ray, trial):
         create_pod(kube, f"{resource.name}-0", "print(1)", resource.reference)
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
-        findings = await kubernetes.judge(cluster, "default")
+        findings = await kubernetes.judge(cluster, ("default",))
         assert "rayclusters.ray.io" in texts_of(findings, "ok") and not texts_of(findings, "warn")
         for verb, resource in (("watch", "rayjobs"), ("list", "trials"), ("list", "workloads"), ("get", "jobsets")):
             sandbox.fault("deny", verb=verb, resource=resource, namespace="default")
-        findings = await kubernetes.judge(cluster, "default")
+        findings = await kubernetes.judge(cluster, ("default",))
     warnings = texts_of(findings, "warn")
     for missing in ("watch rayjobs.ray.io", "list trials.doctor.example.org", "list workloads.kueue.x-k8s.io"):
         assert f"you may not {missing} in namespace default" in warnings
@@ -289,14 +336,14 @@ async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monk
     store_url = f"valkey://me:hush@127.0.0.1:{free_port()}"
     lines = [f"store_url = '{store_url}'", "archive_url = '/proc/no/archive'", f"kubeconfig = '{tmp_path}/theirs'"]
     file.write_text("print('hello')\n" + "\n".join(f"c.CortexJupyter.{line}" for line in lines))
-    findings = await doctor.examine(None, None, None, 30.0)
+    findings = await doctor.examine(None, None, (), 30.0)
     bad = texts_of(findings, "bad")
     assert "does not answer" in bad and "/proc/no/archive" in bad and f"{tmp_path}/theirs" in bad
     assert f"store_url, archive_url, kubeconfig from {file}" in texts_of(findings, "told")
     assert f"sqlite://{tmp_path}/sound.sqlite -> set CORTEX_STORE" in texts_of(findings, "warn")
     assert all("hush" not in one.text + one.todo for one in findings)
     file.write_text("c.CortexJupyter.access_for = 'user'\n1 / 0")
-    assert "ZeroDivisionError" in texts_of(await doctor.examine(None, None, None, 30.0), "warn")
+    assert "ZeroDivisionError" in texts_of(await doctor.examine(None, None, (), 30.0), "warn")
 
 
 @pytest.mark.parametrize("command", ["tasks", "doctor"])

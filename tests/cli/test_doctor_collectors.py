@@ -42,10 +42,10 @@ async def test_what_runs_and_is_not_recorded_on_a_shared_store(
         async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
 
             async def judged() -> dict[str, str]:
-                found = await collectors.judge(cluster, server.url, space)
+                found = await collectors.judge(cluster, server.url, (space,))
                 return {f.judged: f"{f.text} -> {f.todo}" for f in found}
 
-            assert await collectors.judge(cluster, f"sqlite://{tmp_path}/own.sqlite", space) == []
+            assert await collectors.judge(cluster, f"sqlite://{tmp_path}/own.sqlite", (space,)) == []
             assert (await judged()).keys() == {"told"}, "nothing runs, and no collector is wanted"
             job: Any = await asyncio.to_thread(
                 kube.create, python_job(name, "import time; time.sleep(600)", namespace=space)

@@ -21,6 +21,7 @@ from cortex_jupyter.store import default_url
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 _MARKS: Final = {OK: ("✓", 32), WARN: ("!", 33), BAD: ("✗", 31), TOLD: ("·", 2)}
 _NO_CLUSTER: Final = "check the address in the kubeconfig and the network"
@@ -42,12 +43,16 @@ def run(options: argparse.Namespace) -> int:
     return int(not healthy)
 
 
-async def examine(kubeconfig: str | None, context: str | None, namespace: str | None, seconds: float) -> list[Finding]:
+async def examine(
+    kubeconfig: str | None, context: str | None, namespaces: Sequence[str], seconds: float
+) -> list[Finding]:
     """Check all parts at the same time and return the findings.
 
     Parameters
     ----------
-    kubeconfig, context, namespace : str or None
+    kubeconfig, context : str or None
+    namespaces : sequence of str
+        Empty for those of the collector in this pod, else for the kubeconfig's.
     seconds : float
         Timeout of each check.
     """
@@ -79,11 +84,19 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
             host = cluster.host
             has_others = any(map(is_shared, (url, configured.archive_url or os.environ.get("CORTEX_ARCHIVE", ""))))
             parts.insert(0, within(seconds, kubernetes.PART, aside(lambda: identity.judge(url, host)), _NO_STORE))
+            here = collectors.records_here()
+            if here is not None and not namespaces:
+                findings.append(collectors.here(here))
+            names = namespaces or here or (cluster.namespace,)
             check = kubernetes.judge(
-                cluster, namespace or cluster.namespace, shared=has_others, for_users=configured.for_users
+                cluster,
+                ("",) if here == () and not namespaces else names,
+                shared=has_others,
+                for_users=configured.for_users,
+                for_collector=here is not None,
             )
             parts.insert(0, within(seconds, kubernetes.PART, check, _NO_CLUSTER))
-            recorded = collectors.judge(cluster, url, namespace or cluster.namespace)
+            recorded = collectors.judge(cluster, url, names)
             parts.append(within(seconds + 2, collectors.PART, recorded, _NO_STORE))
         with tqdm(total=len(parts), desc="checking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
             checks = [asyncio.ensure_future(part) for part in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding
@@ -16,6 +16,8 @@ from cortex_jupyter.cluster.workloads import collection
 from cortex_jupyter.errors import CortexError, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cortex_jupyter.cluster.discovery import Resource
     from cortex_jupyter.cluster.session import Cluster
 
@@ -35,8 +37,8 @@ class Right:
     verbs : tuple of str
     lost : str
         What does not work without it.
-    needed : bool
-        Whether nothing works without it.
+    lacking : str
+        How a missing right is judged: `BAD` if nothing works without it.
     inside : bool
         Whether it is needed in a namespace only, not in the whole cluster.
     """
@@ -46,7 +48,7 @@ class Right:
     sub: str
     verbs: tuple[str, ...]
     lost: str
-    needed: bool = True
+    lacking: str = BAD
     inside: bool = True
 
 
@@ -57,31 +59,37 @@ _RIGHTS: Final = (
     Right("", "pods", "log", ("get",), "no log can be read"),
     Right("batch", "jobs", "", _READ, "Jobs are not found by their names"),
     *(
-        Right("apps", name, "", _READ, "tasks of this kind are not found", needed=False)
+        Right("apps", name, "", _READ, "tasks of this kind are not found", lacking=WARN)
         for name in ("deployments", "statefulsets", "daemonsets", "replicasets")
     ),
-    Right("batch", "cronjobs", "", ("get", "list"), "CronJobs are not found by their names", needed=False),
-    Right("", "events", "", ("list", "watch"), "the logs do not show Kubernetes' events of pods", needed=False),
+    Right("batch", "cronjobs", "", ("get", "list"), "CronJobs are not found by their names", lacking=WARN),
+    Right("", "events", "", ("list", "watch"), "the logs do not show Kubernetes' events of pods", lacking=WARN),
     Right(
         "",
         "nodes",
         "proxy",
         ("get",),
         "lines in log files that the node has rotated are not read",
-        needed=False,
+        lacking=WARN,
         inside=False,
     ),
 )
+#: A collector finds no task by a CronJob's name, and many an installation leaves `nodes/proxy` out on purpose.
+_COLLECTOR_RIGHTS: Final = tuple(
+    replace(right, lacking=TOLD) if right.resource == "nodes" else right
+    for right in _RIGHTS
+    if right.resource != "cronjobs"
+)
 
 
-#: With a store that several users share.
+#: With a store that several users share, for what shows recordings.
 _SHARED: Final = Right(
     "",
     "namespaces",
     "",
     ("get",),
     "a user who creates a deleted namespace again can read what was recorded in the old one",
-    needed=False,
+    lacking=WARN,
 )
 
 
@@ -96,17 +104,27 @@ _REVIEWS: Final = Right(
 )
 
 
-async def judge(cluster: Cluster, namespace: str, *, shared: bool = False, for_users: bool = False) -> list[Finding]:
-    """Check a cluster and our permissions in a namespace.
+async def judge(
+    cluster: Cluster,
+    namespaces: Sequence[str],
+    *,
+    shared: bool = False,
+    for_users: bool = False,
+    for_collector: bool = False,
+) -> list[Finding]:
+    """Check a cluster and our permissions in namespaces.
 
     Parameters
     ----------
     cluster : Cluster
-    namespace : str
+    namespaces : sequence of str
+        "" is all of them.
     shared : bool, optional
         Check what a shared store needs too.
     for_users : bool, optional
         Check what a server needs that reads on behalf of its users.
+    for_collector : bool, optional
+        Check only what a collector needs, which shows no logs.
 
     Raises
     ------
@@ -114,11 +132,14 @@ async def judge(cluster: Cluster, namespace: str, *, shared: bool = False, for_u
         The cluster does not answer.
     """
     version = (await cluster.json("/version"))["gitVersion"]
-    rights = (*_RIGHTS, *[_SHARED][:shared], *[_REVIEWS][:for_users])
-    checks = asyncio.gather(*(_right(cluster, namespace, right) for right in rights))
-    user, findings, custom = await asyncio.gather(_user(cluster), checks, _custom_resources(cluster, namespace))
+    rights = _COLLECTOR_RIGHTS if for_collector else (*_RIGHTS, *[_SHARED][:shared], *[_REVIEWS][:for_users])
+    checks = asyncio.gather(*(_right(cluster, namespaces, right) for right in rights))
+    # Reading the pods of all namespaces would take too long.
+    custom = asyncio.gather(*(_custom_resources(cluster, name or cluster.namespace) for name in namespaces))
+    user, *several = await asyncio.gather(_user(cluster), checks, custom)
+    findings = [finding for group in several for part in group for finding in part]
     about = Finding(PART, OK, f"{cluster.host}, Kubernetes {version}{user}")
-    return [about, *findings, *custom, _clock(cluster.clock.offset)]
+    return [about, *findings, _clock(cluster.clock.offset)]
 
 
 async def _user(cluster: Cluster) -> str:
@@ -130,22 +151,47 @@ async def _user(cluster: Cluster) -> str:
         return ""  # Kubernetes before 1.28 does not answer this
 
 
-async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
-    name = f"{right.resource}/{right.sub}" if right.sub else right.resource
-    where = f" in namespace {namespace}" if right.inside else ""
-    attributes = {"group": right.group, "resource": right.resource, "subresource": right.sub}
-    attributes["namespace"] = namespace if right.inside else ""
-    severity = BAD if right.needed else WARN
+async def _right(cluster: Cluster, namespaces: Sequence[str], right: Right) -> list[Finding]:
+    """Check a right in namespaces. Those that lack the same verbs share a finding."""
+    places = namespaces if right.inside else ("",)
+    answers: dict[tuple[str, ...] | CortexError, list[str]] = {}
+    for place, answer in zip(places, await asyncio.gather(*(_lacks(cluster, p, right) for p in places)), strict=True):
+        answers.setdefault(answer, []).append(place)
+    return [_judged(right, answer, f" {in_namespaces(same)}" if right.inside else "") for answer, same in answers.items()]
+
+
+async def _lacks(cluster: Cluster, namespace: str, right: Right) -> tuple[str, ...] | CortexError:
+    """Return the verbs of a right that we lack in a namespace, or why the cluster does not say."""
+    attributes = {"group": right.group, "resource": right.resource, "subresource": right.sub, "namespace": namespace}
     try:
-        missing = [verb for verb in right.verbs if not await is_allowed(cluster, attributes | {"verb": verb})]
-    except NotFound:
-        return Finding(PART, TOLD, f"{name}{where}: the cluster does not say what you may do")
+        return tuple([verb for verb in right.verbs if not await is_allowed(cluster, attributes | {"verb": verb})])
     except CortexError as error:
-        return Finding(PART, severity, f"{name}{where}: {error.message}", error.hint)
-    if missing:
-        todo = f"ask for `{' '.join(missing)}` on `{name}`: without it {right.lost}"
-        return Finding(PART, severity, f"you may not {', '.join(missing)} {name}{where}", todo)
-    return Finding(PART, OK, f"you may {', '.join(right.verbs)} {name}{where}")
+        return error
+
+
+def _judged(right: Right, answer: tuple[str, ...] | CortexError, place: str) -> Finding:
+    name = f"{right.resource}/{right.sub}" if right.sub else right.resource
+    if isinstance(answer, NotFound):
+        return Finding(PART, TOLD, f"{name}{place}: the cluster does not say what you may do")
+    if isinstance(answer, CortexError):
+        return Finding(PART, right.lacking, f"{name}{place}: {answer.message}", answer.hint)
+    if answer:
+        todo = f"ask for `{' '.join(answer)}` on `{name}`: without it {right.lost}"
+        return Finding(PART, right.lacking, f"you may not {', '.join(answer)} {name}{place}", todo)
+    return Finding(PART, OK, f"you may {', '.join(right.verbs)} {name}{place}")
+
+
+def in_namespaces(namespaces: Sequence[str]) -> str:
+    """Return the words for some namespaces; "" is all of them.
+
+    Examples
+    --------
+    >>> in_namespaces(["ml"]), in_namespaces(["ml", "vision"]), in_namespaces([""])
+    ('in namespace ml', 'in the namespaces ml, vision', 'in all namespaces')
+    """
+    if "" in namespaces:
+        return "in all namespaces"
+    return f"in namespace {namespaces[0]}" if len(namespaces) == 1 else f"in the namespaces {', '.join(namespaces)}"
 
 
 async def _custom_resources(cluster: Cluster, namespace: str) -> list[Finding]:

@@ -1,11 +1,17 @@
-"""Check the collectors of a shared store: whether as many run as are wanted, and whether what runs is recorded."""
+"""Check the collectors of a shared store: whether as many run as are wanted, and whether what runs is recorded.
+
+In the pod of a collector, `records_here` says which namespaces it is for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.cli.doctor.cluster import in_namespaces
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding
 from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.tasks import list_tasks
@@ -16,18 +22,53 @@ from cortex_jupyter.store import is_shared, other_name
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.store import RecorderInfo, Store
 
 PART: Final = "collectors"
-#: At most this many namespaces are looked at; besides the given one, those with unfinished recordings that nobody leases.
+#: At most this many namespaces are looked at; besides the given ones, those with unfinished recordings that nobody leases.
 _NAMESPACES: Final = 20
 #: A collector takes a new task within this time (seconds).
 _TAKEN_S = 2.0
 _NAMED: Final = 3
+#: The command of a container's main process. `kubectl exec` starts the doctor beside it.
+_MAIN_PROCESS = Path("/proc/1/cmdline")
+#: How a collector is started.
+_COMMANDS: Final = (("cortex-jupyter", "record"), ("-m", "cortex_jupyter.recorder"))
 
 
-async def judge(cluster: Cluster, url: str, namespace: str) -> list[Finding]:
+def records_here() -> tuple[str, ...] | None:
+    """Return the namespaces of the collector in this container, by its options; () for all, None without a collector.
+
+    Its store may be away, so the options are read and not what the store knows about it.
+    """
+    try:
+        words = _MAIN_PROCESS.read_bytes().decode(errors="replace").removesuffix("\0").split("\0")
+    except OSError:  # not Linux, or hidden
+        return None
+    for at, pair in enumerate(itertools.pairwise(words)):
+        if (Path(pair[0]).name, pair[1]) in _COMMANDS:
+            from cortex_jupyter.recorder.__main__ import parser  # slow
+
+            options, _ = parser().parse_known_args(words[at + 2 :])
+            return tuple(options.namespace) if options.all else None
+    return None
+
+
+def here(namespaces: Sequence[str]) -> Finding:
+    """Return what the doctor looks at in the pod of a collector.
+
+    Examples
+    --------
+    >>> here(["ml", "vision"]).text
+    'the collector in this pod records tasks in the namespaces ml, vision'
+    """
+    return Finding(PART, TOLD, f"the collector in this pod records tasks {in_namespaces(namespaces or [''])}")
+
+
+async def judge(cluster: Cluster, url: str, namespaces: Sequence[str]) -> list[Finding]:
     """Check the collectors of a store for a cluster; nothing if the store is not shared.
 
     Raises
@@ -41,10 +82,10 @@ async def judge(cluster: Cluster, url: str, namespace: str) -> list[Finding]:
         recorders = await asyncio.to_thread(store.recorders, cluster.id)
         collectors = [recorder for recorder in recorders if recorder.selection]
         findings = _number(len(collectors), int(await asyncio.to_thread(store.setting, "collectors") or 0))
-        unrecorded, running = await _unrecorded(cluster, store, namespace)
+        unrecorded, running = await _unrecorded(cluster, store, namespaces)
         if unrecorded:  # perhaps begun just now
             await asyncio.sleep(_TAKEN_S)
-            unrecorded, running = await _unrecorded(cluster, store, namespace)
+            unrecorded, running = await _unrecorded(cluster, store, namespaces)
         elsewhere = "" if recorders else await asyncio.to_thread(other_name, store, cluster.id)
         if elsewhere:
             findings.append(Finding(PART, WARN, "no collector is alive for this cluster", elsewhere))
@@ -60,14 +101,14 @@ def _number(alive: int, wanted: int) -> list[Finding]:
     return [Finding(PART, OK if alive else TOLD, f"collectors that are alive: {alive}")]
 
 
-async def _unrecorded(cluster: Cluster, store: Store, namespace: str) -> tuple[list[TaskRef], int]:
+async def _unrecorded(cluster: Cluster, store: Store, namespaces: Sequence[str]) -> tuple[list[TaskRef], int]:
     """Return the running tasks that nobody leases, and the number of running tasks."""
     unfinished = {info.ref: info for info in await asyncio.to_thread(store.unfinished, cluster.id)}
     holders = await asyncio.to_thread(store.holders, [info.id for info in unfinished.values()])
     free = {ref.namespace for ref, info in unfinished.items() if not holders.get(info.id)}
     unrecorded: list[TaskRef] = []
     number = 0
-    for name in [namespace, *sorted(free - {namespace})][:_NAMESPACES]:
+    for name in [*namespaces, *sorted(free - {*namespaces})][:_NAMESPACES]:
         with contextlib.suppress(CortexError):  # other checks say what may not be read
             for row in await list_tasks(cluster, name):
                 ref = TaskRef.parse(row["task"])
