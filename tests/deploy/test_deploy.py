@@ -9,7 +9,9 @@ import contextlib
 import copy
 import json
 import os
+import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -219,6 +221,33 @@ def test_kubernetes_takes_each_overlay(overlay: str, validate: Callable[[Objects
     objects = kustomized(KUSTOMIZE / "overlays" / overlay)
     validate(objects)
     assert {o["metadata"].get("namespace") for o in objects} <= {"cortex-jupyter", None}
+
+
+@pytest.mark.parametrize("names", [("ml",), ("ml", "vision")], ids=["one", "two"])
+def test_an_overlay_for_a_few_namespaces_is_made_as_the_page_says(names: tuple[str, ...], tmp_path: Path) -> None:
+    copy, one_for_all = re.findall(r"```bash\n((?:cp|cd) .*?)```", (ROOT / MADE["PAGE"]).read_text(), re.DOTALL)
+    steps = (copy + one_for_all).replace(" -n ml -n vision ", "".join(f" -n {name}" for name in names) + " ")
+    steps = re.sub(r"^kubectl (?:apply -k|-n) .*\n", "", steps, flags=re.MULTILINE)
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("CORTEX_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    subprocess.run(["bash", "-euc", steps], cwd=tmp_path, env=environment, check=True)
+
+    objects = kustomized(tmp_path / "deploy" / "kustomize" / "overlays" / "mine")
+    by_kind: dict[str, Objects] = {}
+    for found in objects:
+        by_kind.setdefault(found["kind"], []).append(found)
+    assert not by_kind.keys() & {"ClusterRole", "ClusterRoleBinding"} and "StatefulSet" in by_kind
+    for kind in ("Role", "RoleBinding"):
+        assert sorted(o["metadata"]["namespace"] for o in by_kind.pop(kind)) == [*names]
+    assert {o["metadata"]["namespace"] for others in by_kind.values() for o in others} == {"cortex-jupyter"}
+    subjects = [o["subjects"] for o in objects if o["kind"] == "RoleBinding"]
+    assert subjects == [
+        [{"kind": "ServiceAccount", "name": "cortex-jupyter", "namespace": "cortex-jupyter"}] for _ in names
+    ]
+    (collector,) = (o for o in by_kind["Deployment"] if o["metadata"]["name"] == "cortex-jupyter")
+    command = collector["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[-2 * len(names) :] == [word for name in names for word in ("--namespace", name)]
 
 
 def test_the_overlay_of_everything_places_all_pods_and_is_scraped_once() -> None:
