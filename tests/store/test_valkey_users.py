@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +64,39 @@ def open_as(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def url(server: Server, user: str) -> str:
     return server.url.replace("//", f"//{user}:{user.upper()}_PASSWORD@")
+
+
+def test_the_users_of_an_existing_server_get_the_new_rights_and_keep_their_passwords(tmp_path: Path) -> None:
+    """Run the command of docs/how-to/update.md on a server with an older file."""
+    older = tmp_path / "older.acl"
+    older.write_text(re.sub(r" %R~cortex:(deleted|deleted-tasks|holds)(?= )", "", ACL.read_text()) + "user other on >x\n")
+    page = (ROOT / "docs" / "how-to" / "update.md").read_text()
+    (command,) = re.findall(r"```bash\n(sed .*?)```", page, re.DOTALL)
+    with Server(tmp_path / "valkey", login=("admin", "ADMIN_PASSWORD"), aclfile=older) as server:
+        with valkey.Valkey(port=server.port, username="reader", password="READER_PASSWORD") as reader:
+            with pytest.raises(valkey.exceptions.NoPermissionError):
+                reader.hgetall("cortex:holds")
+            here = command.replace("-h cortex-jupyter-valkey.cortex-jupyter", f"-p {server.port}")
+            done = subprocess.run(
+                ["bash", "-euc", here],
+                cwd=ACL.parent,
+                env=os.environ | {"REDISCLI_AUTH": "ADMIN_PASSWORD"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert done.stdout.split() == ["OK", "OK"], done.stdout
+            assert reader.hgetall("cortex:holds") == {}, "the open connection has the new right"
+        with valkey.Valkey(
+            port=server.port, username="admin", password="ADMIN_PASSWORD", decode_responses=True
+        ) as admin:
+            users: Any = admin.acl_list()
+    with (
+        Server(tmp_path / "new", login=("admin", "ADMIN_PASSWORD"), aclfile=ACL) as fresh,
+        valkey.Valkey(port=fresh.port, username="admin", password="ADMIN_PASSWORD", decode_responses=True) as admin,
+    ):
+        wanted: Any = admin.acl_list()
+    assert sorted(line for line in users if " other " not in line) == sorted(wanted)
 
 
 def client(server: Server, user: str) -> valkey.Valkey:

@@ -80,7 +80,7 @@ _TEXT_MAP: Final = {"type": "object", "additionalProperties": _TEXT}
 _HEAD: Final = """\
 # The cortex-jupyter collector. First create a Secret that says where recordings are kept:
 #   kubectl create namespace {namespace}
-#   kubectl -n {namespace} create secret generic {secret} --from-literal=store=valkey://HOST \\
+#   kubectl -n {namespace} create secret generic {secret} --from-literal=store=valkey://recorder@HOST \\
 #     --from-literal=password=PASSWORD --from-literal=archive=s3://BUCKET/PREFIX     # the last two are optional
 # The collector serves no readers, so it may not `get namespaces`. Servers that read this store for others need that right: it
 # shows them what was recorded in an earlier namespace of the same name, whose logs are not the present owner's.
