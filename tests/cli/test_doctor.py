@@ -86,7 +86,17 @@ async def test_in_a_collectors_pod_the_rights_are_judged_that_its_collector_need
     monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
 
     def collector(*options: str) -> None:
-        words = ("python", "/usr/local/bin/cortex-jupyter", "record", "--all", "--host", "*", "--port", "9464", *options)
+        words = (
+            "python",
+            "/usr/local/bin/cortex-jupyter",
+            "record",
+            "--all",
+            "--host",
+            "*",
+            "--port",
+            "9464",
+            *options,
+        )
         process.write_text("\0".join(words) + "\0")
 
     async def judged(*namespaces: str) -> list[Finding]:

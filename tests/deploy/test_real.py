@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import runpy
 import subprocess
@@ -18,8 +19,12 @@ from support.hub import run_hub
 from support.jupyter import Home
 from support.kube import IMAGE, python_job
 from support.ports import free_port
+from support.valkey import Server
 
+from cortex_jupyter.cli.command_line import run
+from cortex_jupyter.cli.doctor import collectors
 from cortex_jupyter.model import Batch
+from cortex_jupyter.recorder.__main__ import main as record
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import read_settings
 
@@ -226,3 +231,46 @@ def test_helm_installs_upgrades_and_removes_the_chart(space: Space) -> None:
     left = lambda: {name for name in space.objects() if not name.startswith("pod/")}  # noqa: E731
     space.kube.wait_for(lambda: left() == {CLAIM}, "all but the recordings to be gone")
     assert "cortex-jupyter-hub" in space.kubectl("get", "secrets", "-o", "name")
+
+
+@pytest.mark.parametrize("everywhere", [False, True], ids=["a few namespaces", "all"])
+def test_the_doctor_in_a_collectors_pod_finds_nothing_bad(
+    space: Space,
+    unique: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    everywhere: bool,
+) -> None:
+    """With the rights of the printed Roles; only its container is not there."""
+    tasks = [unique("tasks") for _ in range(2)]
+    options = [] if everywhere else [word for name in tasks for word in ("-n", name)]
+    assert record(["--manifests", "--policy-beta", "--replicas=0", "--into", space.name, *options]) == 0
+    manifests = capsys.readouterr().out
+    for name in tasks:
+        space.kubectl("create", "namespace", name)
+    try:
+        space.kubectl("apply", "-f", "-", "--namespace=", text=manifests)  # its Roles are in others
+        path = f"/api/v1/namespaces/{space.name}/serviceaccounts/cortex-jupyter/token"
+        token = space.kube.request("POST", path, json={"spec": {}}).raise_for_status().json()["status"]["token"]
+        config: dict[str, Any] = yaml.safe_load(space.kube.kubeconfig.read_text())
+        config["users"] = [{"name": "collector", "user": {"token": token}}]
+        place = {"cluster": config["clusters"][0]["name"], "user": "collector", "namespace": space.name}
+        config |= {"contexts": [{"name": "pod", "context": place}], "current-context": "pod"}
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        (deployment,) = (o for o in yaml.safe_load_all(manifests) if o["kind"] == "Deployment")
+        command = deployment["spec"]["template"]["spec"]["containers"][0]["command"]
+        (tmp_path / "cmdline").write_text("\0".join(["python", f"/usr/local/bin/{command[0]}", *command[1:], ""]))
+        monkeypatch.setattr(collectors, "_MAIN_PROCESS", tmp_path / "cmdline")
+        monkeypatch.setenv("CORTEX_CLUSTER", space.name)
+        with Server(tmp_path / "valkey") as server:
+            monkeypatch.setenv("CORTEX_STORE", server.url)
+            code = run(["doctor", "--json", "--timeout=60", "--kubeconfig", str(tmp_path / "kubeconfig")])
+    finally:
+        space.kubectl("delete", "namespace", *tasks, "--wait=false")
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    about_cluster = [f for f in findings if f["part"] in ("cluster", "collectors")]
+    assert code == 0, [f for f in findings if f["judged"] == "bad"]
+    assert not [f for f in about_cluster if f["judged"] == "warn"]
+    where = "in all namespaces" if everywhere else f"in the namespaces {', '.join(tasks)}"
+    assert f"you may get pods/log {where}" in [f["text"] for f in about_cluster]

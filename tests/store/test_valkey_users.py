@@ -69,7 +69,9 @@ def url(server: Server, user: str) -> str:
 def test_the_users_of_an_existing_server_get_the_new_rights_and_keep_their_passwords(tmp_path: Path) -> None:
     """Run the command of docs/how-to/update.md on a server with an older file."""
     older = tmp_path / "older.acl"
-    older.write_text(re.sub(r" %R~cortex:(deleted|deleted-tasks|holds)(?= )", "", ACL.read_text()) + "user other on >x\n")
+    older.write_text(
+        re.sub(r" %R~cortex:(deleted|deleted-tasks|holds)(?= )", "", ACL.read_text()) + "user other on >x\n"
+    )
     page = (ROOT / "docs" / "how-to" / "update.md").read_text()
     (command,) = re.findall(r"```bash\n(sed .*?)```", page, re.DOTALL)
     with Server(tmp_path / "valkey", login=("admin", "ADMIN_PASSWORD"), aclfile=older) as server:

@@ -52,7 +52,7 @@ async def examine(
     ----------
     kubeconfig, context : str or None
     namespaces : sequence of str
-        Empty for those of the collector in this pod, else for the kubeconfig's.
+        If it is empty, those of the collector in this pod are checked, else the kubeconfig's.
     seconds : float
         Timeout of each check.
     """
@@ -84,20 +84,20 @@ async def examine(
             host = cluster.host
             has_others = any(map(is_shared, (url, configured.archive_url or os.environ.get("CORTEX_ARCHIVE", ""))))
             parts.insert(0, within(seconds, kubernetes.PART, aside(lambda: identity.judge(url, host)), _NO_STORE))
-            here = collectors.records_here()
-            if here is not None and not namespaces:
-                findings.append(collectors.here(here))
-            names = namespaces or here or (cluster.namespace,)
+            recorded = collectors.records_here()
+            if recorded is not None and not namespaces:
+                findings.append(collectors.scope_finding(recorded))
+            names = namespaces or recorded or (cluster.namespace,)
             check = kubernetes.judge(
                 cluster,
-                ("",) if here == () and not namespaces else names,
+                ("",) if recorded == () and not namespaces else names,
                 shared=has_others,
                 for_users=configured.for_users,
-                for_collector=here is not None,
+                for_collector=recorded is not None,
             )
             parts.insert(0, within(seconds, kubernetes.PART, check, _NO_CLUSTER))
-            recorded = collectors.judge(cluster, url, names)
-            parts.append(within(seconds + 2, collectors.PART, recorded, _NO_STORE))
+            tasks = collectors.judge(cluster, url, names)
+            parts.append(within(seconds + 2, collectors.PART, tasks, _NO_STORE))
         with tqdm(total=len(parts), desc="checking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
             checks = [asyncio.ensure_future(part) for part in parts]
             for running in checks:

@@ -152,12 +152,14 @@ async def _user(cluster: Cluster) -> str:
 
 
 async def _right(cluster: Cluster, namespaces: Sequence[str], right: Right) -> list[Finding]:
-    """Check a right in namespaces. Those that lack the same verbs share a finding."""
-    places = namespaces if right.inside else ("",)
+    """Check a right in namespaces. Namespaces with the same answer share a finding."""
+    scopes = namespaces if right.inside else ("",)
     answers: dict[tuple[str, ...] | CortexError, list[str]] = {}
-    for place, answer in zip(places, await asyncio.gather(*(_lacks(cluster, p, right) for p in places)), strict=True):
-        answers.setdefault(answer, []).append(place)
-    return [_judged(right, answer, f" {in_namespaces(same)}" if right.inside else "") for answer, same in answers.items()]
+    for scope, answer in zip(scopes, await asyncio.gather(*(_lacks(cluster, s, right) for s in scopes)), strict=True):
+        answers.setdefault(answer, []).append(scope)
+    return [
+        _judged(right, answer, f" {in_namespaces(same)}" if right.inside else "") for answer, same in answers.items()
+    ]
 
 
 async def _lacks(cluster: Cluster, namespace: str, right: Right) -> tuple[str, ...] | CortexError:
@@ -169,16 +171,16 @@ async def _lacks(cluster: Cluster, namespace: str, right: Right) -> tuple[str, .
         return error
 
 
-def _judged(right: Right, answer: tuple[str, ...] | CortexError, place: str) -> Finding:
+def _judged(right: Right, answer: tuple[str, ...] | CortexError, scope: str) -> Finding:
     name = f"{right.resource}/{right.sub}" if right.sub else right.resource
     if isinstance(answer, NotFound):
-        return Finding(PART, TOLD, f"{name}{place}: the cluster does not say what you may do")
+        return Finding(PART, TOLD, f"{name}{scope}: the cluster does not say what you may do")
     if isinstance(answer, CortexError):
-        return Finding(PART, right.lacking, f"{name}{place}: {answer.message}", answer.hint)
+        return Finding(PART, right.lacking, f"{name}{scope}: {answer.message}", answer.hint)
     if answer:
         todo = f"ask for `{' '.join(answer)}` on `{name}`: without it {right.lost}"
-        return Finding(PART, right.lacking, f"you may not {', '.join(answer)} {name}{place}", todo)
-    return Finding(PART, OK, f"you may {', '.join(right.verbs)} {name}{place}")
+        return Finding(PART, right.lacking, f"you may not {', '.join(answer)} {name}{scope}", todo)
+    return Finding(PART, OK, f"you may {', '.join(right.verbs)} {name}{scope}")
 
 
 def in_namespaces(namespaces: Sequence[str]) -> str:

@@ -57,12 +57,12 @@ def records_here() -> tuple[str, ...] | None:
     return None
 
 
-def here(namespaces: Sequence[str]) -> Finding:
-    """Return what the doctor looks at in the pod of a collector.
+def scope_finding(namespaces: Sequence[str]) -> Finding:
+    """Return a finding that names what the collector in this pod records.
 
     Examples
     --------
-    >>> here(["ml", "vision"]).text
+    >>> scope_finding(["ml", "vision"]).text
     'the collector in this pod records tasks in the namespaces ml, vision'
     """
     return Finding(PART, TOLD, f"the collector in this pod records tasks {in_namespaces(namespaces or [''])}")
