@@ -376,7 +376,7 @@ def running(
     home = tmp_path_factory.mktemp("home")
     (example,) = re.findall(r"```python\n(.*?)```", _HOW_TO.read_text(), re.DOTALL)
     example = example.replace("https://login.example.com/realms/ml", only_provider.issuer)
-    example = example.replace("valkey://valkey", f"sqlite:///{home}/store.sqlite")
+    example = example.replace("valkey://reader@valkey", f"sqlite:///{home}/store.sqlite")
     (home / "oidc.py").write_text(example + "c.CortexJupyter.heartbeat_s = 0.2\n")
     running = Running(home, only_provider, sandbox_process, f"--config={home}/oidc.py")
     yield running
