@@ -377,6 +377,7 @@ def running(
     (example,) = re.findall(r"```python\n(.*?)```", _HOW_TO.read_text(), re.DOTALL)
     example = example.replace("https://login.example.com/realms/ml", only_provider.issuer)
     example = example.replace("valkey://reader@valkey", f"sqlite:///{home}/store.sqlite")
+    assert "sqlite:" in example, "the store of the example has changed"
     (home / "oidc.py").write_text(example + "c.CortexJupyter.heartbeat_s = 0.2\n")
     running = Running(home, only_provider, sandbox_process, f"--config={home}/oidc.py")
     yield running
