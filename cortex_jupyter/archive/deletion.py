@@ -124,10 +124,18 @@ def interrupted_deletions(store: Store, recording_filter: RecordingFilter) -> di
     return {each.id: each for each in store.deletions() if each.is_open and recording_filter.matches(each)}
 
 
-def delete_recording(store: Store, catalog: Catalog | None, deletion: Deletion) -> None:
+def delete_recording(store: Store, catalog: Catalog | None, deletion: Deletion, *, ignore_lease: bool = False) -> None:
     """Delete a recording from the store and, if there is a catalog, from the archive.
 
     Afterwards `Store.purge` deletes its lines, and `delete_cached_manifests` what the archive's lists have of it.
+
+    Parameters
+    ----------
+    store : Store
+    catalog : Catalog or None
+    deletion : Deletion
+    ignore_lease : bool, optional
+        As in `DeletionStore.delete`.
 
     Raises
     ------
@@ -136,7 +144,7 @@ def delete_recording(store: Store, catalog: Catalog | None, deletion: Deletion) 
     StoreError, ArchiveError
         Repeat it.
     """
-    store.delete(deletion)
+    store.delete(deletion, ignore_lease=ignore_lease)
     if catalog is not None:
         for name in deletion.objects:
             catalog.remove(name)

@@ -9,21 +9,26 @@ import socket
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound
+from cortex_jupyter.errors import CortexError, KindNotFound, NoCluster, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.reader.connection import is_shared
-from cortex_jupyter.store.deletion import still_running_error
 from cortex_jupyter.telemetry.audit import AuditLog, open_audit_log
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.store import Store
     from cortex_jupyter.store.deletion import Deletion
 
 _SERVICE: Final = "cortex-jupyter"
+_READS_ONLY: Final = (
+    "use the store's user `recorder` (CORTEX_STORE=valkey://recorder@HOST, and its password in CORTEX_STORE_PASSWORD)"
+)
 
 
 def user_name() -> str:
@@ -33,6 +38,15 @@ def user_name() -> str:
     except (KeyError, OSError):  # a container may have a UID without a name
         name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"
+
+
+class TaskState(Enum):
+    """What a cluster says about a task."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+    #: The cluster has no such task, or another one of its name.
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ class ClusterScope:
         """
         return [TaskRef.parse(text, options.namespace or self.namespace) for text in options.tasks]
 
-    def missing_rights(self, namespaces: Iterable[str], urls: Sequence[str]) -> dict[str, NotAllowed]:
+    def missing_rights(self, store: Store, namespaces: Iterable[str], archive: str) -> dict[str, NotAllowed]:
         """Return the namespaces whose recordings may not be deleted or held, each with the error.
 
         As for readers, the cluster is asked if the store or the archive is shared. Without a cluster the credentials
@@ -88,46 +102,46 @@ class ClusterScope:
 
         Parameters
         ----------
+        store : Store
         namespaces : iterable of str
-        urls : sequence of str
-            Of the store and the archive.
+        archive : str
+            Its URL, "" for none.
 
         Raises
         ------
         ClusterError, NotFound, NotAllowed
             The cluster cannot be asked.
         """
-        if self.id is None or not any(map(is_shared, urls)):
+        if store.is_reader():
+            error = NotAllowed(
+                "this user of the store may only read: it can neither delete nor hold recordings", _READS_ONLY
+            )
+            return dict.fromkeys(namespaces, error)
+        if self.id is None or not any(map(is_shared, (store.url, archive))):
             return {}
         return asyncio.run(self._ask(namespaces))
 
-    def running(self, deletions: Iterable[Deletion]) -> dict[int, CortexError]:
-        """Return which recordings without an end are of tasks that still run, or may still run, each with the error.
+    def states(self, deletions: Sequence[Deletion]) -> dict[int, TaskState | CortexError]:
+        """Return what the cluster says about the tasks of recordings, or the error if it does not say it.
 
-        Without a cluster none does.
+        Without a cluster nothing is known.
         """
-        return {} if self.id is None else asyncio.run(self._running(deletions))
+        return {} if self.id is None or not deletions else asyncio.run(self._states(deletions))
 
-    async def _running(self, deletions: Iterable[Deletion]) -> dict[int, CortexError]:
+    async def _states(self, deletions: Sequence[Deletion]) -> dict[int, TaskState | CortexError]:
         from cortex_jupyter.cluster.session import Cluster
-        from cortex_jupyter.cluster.tasks import pods_of, resolve
-        from cortex_jupyter.cluster.workloads import state_of
 
-        errors: dict[int, CortexError] = {}
+        states: dict[int, TaskState | CortexError] = {}
         cluster = await Cluster.open(self.kubeconfig, self.context)
         try:
             for deletion in deletions:
                 try:
-                    workload = await resolve(cluster, deletion.ref)
-                    if workload.is_of(deletion.uid) and not state_of(workload, await pods_of(cluster, workload)).over:
-                        errors[deletion.id] = still_running_error()
-                except NotFound:
-                    pass  # it is gone
+                    states[deletion.id] = await _state(cluster, deletion)
                 except CortexError as error:
-                    errors[deletion.id] = error
+                    states[deletion.id] = error
         finally:
             await cluster.close()
-        return errors
+        return states
 
     async def _ask(self, namespaces: Iterable[str]) -> dict[str, NotAllowed]:
         from cortex_jupyter.cluster.access import missing_deletion_rights
@@ -138,6 +152,28 @@ class ClusterScope:
             return await missing_deletion_rights(cluster, namespaces)
         finally:
             await cluster.close()
+
+
+async def _state(cluster: Cluster, deletion: Deletion) -> TaskState:
+    """Return what the cluster says about the task of a recording.
+
+    Raises
+    ------
+    ClusterError, NotAllowed, KindNotFound
+        It does not say it.
+    """
+    from cortex_jupyter.cluster.tasks import pods_of, resolve
+    from cortex_jupyter.cluster.workloads import state_of
+
+    try:
+        workload = await resolve(cluster, deletion.ref)
+        if not workload.is_of(deletion.uid):
+            return TaskState.GONE
+        return TaskState.ENDED if state_of(workload, await pods_of(cluster, workload)).over else TaskState.RUNNING
+    except KindNotFound:
+        raise
+    except NotFound:
+        return TaskState.GONE
 
 
 @dataclass(slots=True)

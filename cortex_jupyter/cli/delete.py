@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,12 +26,12 @@ from cortex_jupyter.archive.deletion import (
 )
 from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import select_archive
-from cortex_jupyter.cli.administration import AuditTrail, ClusterScope
+from cortex_jupyter.cli.administration import AuditTrail, ClusterScope, TaskState
 from cortex_jupyter.cli.terminal import print_status
-from cortex_jupyter.errors import AuditError, BadQuery, CortexError, StoreError, TaskNotFound
+from cortex_jupyter.errors import AuditError, BadQuery, CortexError, KindNotFound, StoreError, TaskNotFound
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.query.instants import instant
-from cortex_jupyter.store.deletion import legal_hold_error, still_recorded_error
+from cortex_jupyter.store.deletion import legal_hold_error, still_recorded_error, still_running_error
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.url import without_password
 from cortex_jupyter.tables.statement import format_count
@@ -47,7 +49,7 @@ _NS: Final = 1_000_000_000
 
 
 def run(options: argparse.Namespace) -> int:
-    """Delete recordings. Return 1 if one was refused, could not be deleted, or the question was answered with no.
+    """Delete recordings. Return 1 if one that was meant is still there, or the question was answered with no.
 
     Raises
     ------
@@ -68,20 +70,18 @@ def run(options: argparse.Namespace) -> int:
         audit = AuditTrail(_WAY)
         plan = _plan(store, options, recording_filter, audit.user, now)
         concerned = [*plan.recordings, *plan.deleted_earlier]
-        missing_rights = scope.missing_rights({each.namespace for each in concerned}, plan.urls)
-        plan.refuse(store, missing_rights)
-        unfinished = {info.id for info in store.unfinished(scope.id or "")} - plan.refusals.keys()
-        plan.refusals |= scope.running(each for each in plan.recordings if each.id in unfinished and each.blocks)
+        missing_rights = scope.missing_rights(store, {each.namespace for each in concerned}, plan.archive)
+        plan.refuse(store, scope, missing_rights)
         if options.record_again and not options.dry_run:
             _allow_again(store, plan, missing_rights)
-        if not plan.recordings:
+        if not (plan.recordings or plan.left_out):
             return 0
         if not options.dry_run and not _is_confirmed(plan, options):
             print_status("nothing was deleted")
             return 1
         receipt = Receipt(store.url, plan, audit.user, options)
         _execute(store, plan, audit, receipt)
-    return 1 if receipt.has_failures else 0
+    return 0 if receipt.is_complete else 1
 
 
 @dataclass(slots=True)
@@ -90,13 +90,15 @@ class Plan:
 
     Parameters
     ----------
-    urls : sequence of str
-        Of the store and the archive.
     archive : str
         The URL of the archive if it is deleted from too.
     recordings : list of Deletion
     deleted_earlier : list of Deletion
         What the command line means, and was deleted before.
+    left_out : list of Deletion
+        What it would mean too, but for the cluster.
+    cluster : str or None
+        The cluster whose recordings are deleted; None for all.
     is_dry : bool
         Whether nothing is deleted.
 
@@ -104,14 +106,19 @@ class Plan:
     ----------
     refusals : dict
         The error of each recording that must not be deleted.
+    stale_leases : set of int
+        The recordings with a recorder although their task has left the cluster. A store that was restored names recorders
+        that have long finished their tasks.
     """
 
-    urls: list[str]
     archive: str
     recordings: list[Deletion]
     deleted_earlier: list[Deletion]
+    left_out: list[Deletion]
+    cluster: str | None
     is_dry: bool
     refusals: dict[int, CortexError] = field(default_factory=dict)
+    stale_leases: set[int] = field(default_factory=set)
     _catalogs: dict[str, Catalog] = field(default_factory=dict)
 
     def catalog(self, url: str) -> Catalog | None:
@@ -120,17 +127,30 @@ class Plan:
             self._catalogs[url] = Catalog(ObjectStore(url))
         return self._catalogs.get(url)
 
-    def refuse(self, store: Store, missing_rights: dict[str, NotAllowed]) -> None:
+    def refuse(self, store: Store, scope: ClusterScope, missing_rights: dict[str, NotAllowed]) -> None:
         """Note what will be refused. The store checks holds and recorders again when it deletes."""
         holds = store.holds()
-        holders = store.holders(each.id for each in self.recordings)
+        holders = store.holders(each.id for each in self.recordings)  # of unfinished recordings
+        unfinished: list[Deletion] = []
         for each in self.recordings:
             if each.namespace in missing_rights:
                 self.refusals[each.id] = missing_rights[each.namespace]
             elif each.id in holds:
                 self.refusals[each.id] = legal_hold_error(each.ref, holds[each.id])
-            elif holders.get(each.id):
-                self.refusals[each.id] = still_recorded_error()
+            elif holders.get(each.id) or (each.id in holders and each.blocks):
+                unfinished.append(each)
+        states = scope.states(unfinished)
+        for each in unfinished:
+            state = states.get(each.id)
+            if holders[each.id]:
+                if state is TaskState.GONE:
+                    self.stale_leases.add(each.id)
+                else:
+                    self.refusals[each.id] = still_recorded_error()
+            elif state is TaskState.RUNNING:
+                self.refusals[each.id] = still_running_error()
+            elif isinstance(state, CortexError) and not isinstance(state, KindNotFound):
+                self.refusals[each.id] = state
 
 
 def _plan(store: Store, options: argparse.Namespace, recording_filter: RecordingFilter, user: str, now: float) -> Plan:
@@ -139,23 +159,30 @@ def _plan(store: Store, options: argparse.Namespace, recording_filter: Recording
     if options.archive and configured is None:
         raise BadQuery("no archive is set", "leave out --archive, or set CORTEX_ARCHIVE")
     url = configured.url if options.archive and configured else ""
-    plan = Plan([store.url, url], url, [], [], options.dry_run)
+    plan = Plan(url, [], [], [], recording_filter.cluster, options.dry_run)
     named = find_recordings(store, plan.catalog(url), recording_filter, user, now)
     ours = [each for each in named if recording_filter.is_of_cluster(each)]
-    if foreign := len([each for each in named if recording_filter.is_old(each)]) - len(
-        [*filter(recording_filter.is_old, ours)]
-    ):
-        print_status(
-            f"{format_count(foreign, 'recording')} of other clusters left out: choose their cluster with --context, or run this without a kubeconfig"
+    plan.left_out = [
+        each for each in named if recording_filter.is_old(each) and not recording_filter.is_of_cluster(each)
+    ]
+    for cluster, count in sorted(Counter(each.cluster for each in plan.left_out).items()):
+        verb, name = "is" if count == 1 else "are", f"CORTEX_CLUSTER={shlex.quote(cluster)}"
+        # With the kubeconfig of another cluster, a task that runs would seem to be gone.
+        todo = (
+            f"the kubeconfig of that cluster and {name}"
+            if store.recorders(cluster)
+            else f"{name} (no recorder serves that name), or for all clusters with KUBECONFIG=/dev/null"
         )
+        left_out = f"{format_count(count, 'recording')} of cluster {cluster} {verb} left out"
+        print_status(f"{left_out}; to delete what is left out, run the command with {todo}")
     recordings = {each.id: each for each in ours if recording_filter.is_old(each)}
     for id_, interrupted in interrupted_deletions(store, recording_filter).items():
         objects = interrupted.objects | (recordings[id_].objects if id_ in recordings else {})
         recordings[id_] = replace(interrupted, objects=objects, archive=interrupted.archive or url)
     plan.deleted_earlier = [each for each in store.deletions() if not each.is_open and recording_filter.matches(each)]
     for ref in recording_filter.refs:
-        _explain_absence(ref, list(recordings.values()), ours, plan.deleted_earlier, options)
-    if not recordings and not recording_filter.refs:
+        _explain_absence(ref, list(recordings.values()) + plan.left_out, ours, plan.deleted_earlier, options)
+    if not (recordings or plan.left_out or recording_filter.refs):
         print_status("there are no such recordings; choose another namespace with -n, or a later time with --before")
     plan.recordings = [replace(each, blocks=each.blocks and not options.record_again) for each in recordings.values()]
     return plan
@@ -240,7 +267,7 @@ def _execute(store: Store, plan: Plan, audit: AuditTrail, receipt: Receipt) -> N
                 delete_cached_manifests(catalog, sorted({each.namespace for each in done if each.archive == url}))
             if done:
                 receipt.remains = store.purge()
-        receipt.is_complete = True
+        receipt.is_finished = True
     finally:
         receipt.write()
     # Only now: whoever completes an interrupted deletion gets a receipt of all of it.
@@ -254,9 +281,11 @@ def _delete(store: Store, plan: Plan, audit: AuditTrail, receipt: Receipt, delet
     left_in = _other_archive(store, deletion)
     outcome = "complete"
     try:
-        delete_recording(store, plan.catalog(deletion.archive), deletion)
+        delete_recording(store, plan.catalog(deletion.archive), deletion, ignore_lease=deletion.id in plan.stale_leases)
         receipt.add(deletion, "deleted", left_in)
-    except StoreError:
+    except StoreError as error:  # it would fail for the others too
+        with contextlib.suppress(AuditError):  # the store's error says more
+            audit.write("ended", key, deletion.id, outcome=error.code)
         raise
     except CortexError as error:
         outcome = error.code
@@ -291,7 +320,7 @@ class Receipt:
     ----------
     remains : str
         What may still hold some of the lines.
-    is_complete : bool
+    is_finished : bool
         Whether the command went on to its end.
 
     Raises
@@ -304,7 +333,12 @@ class Receipt:
         self._recordings: list[dict[str, Any]] = []
         self._refused: list[dict[str, Any]] = []
         self.remains = ""
-        self.is_complete = False
+        self.is_finished = False
+        self._left_out = [
+            _row(each)
+            | {"why": f"it is of cluster {each.cluster}; this command deletes recordings of cluster {plan.cluster}"}
+            for each in plan.left_out
+        ]
         self._head = {
             "receipt": _WAY,
             "version": __version__,
@@ -319,9 +353,9 @@ class Receipt:
         self._fd = -1 if self._path is None else _create(self._path)
 
     @property
-    def has_failures(self) -> bool:
-        """Whether a recording was not deleted."""
-        return bool(self._refused)
+    def is_complete(self) -> bool:
+        """Whether all that was meant is gone."""
+        return self.is_finished and not self._refused and not self._left_out
 
     def add(self, deletion: Deletion, outcome: str, left_in: str) -> None:
         """Add a recording that was deleted.
@@ -362,6 +396,7 @@ class Receipt:
             "complete": self.is_complete,
             "recordings": self._recordings,
             "refused": self._refused,
+            "left_out": self._left_out,
             "remains": self.remains or None,
         }
         text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()

@@ -106,8 +106,8 @@ def _hold(store: Store, options: argparse.Namespace) -> int:
     for ref in refs:
         if not any(is_meant(ref, task) for task in tasks.values()):
             raise TaskNotFound(f"{'nothing is recorded of' if is_hold else 'there is no legal hold on'} {ref.key}")
-    urls = [store.url, archive.url if archive else ""]
-    missing_rights = scope.missing_rights({task.namespace for task in tasks.values()}, urls)
+    namespaces = {task.namespace for task in tasks.values()}
+    missing_rights = scope.missing_rights(store, namespaces, archive.url if archive else "")
     code = 0
     for id_, hold in holds.items():
         if error := missing_rights.get(tasks[id_].namespace):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _RECORDED: Final = "wait until the task has ended, or delete it in the cluster; then delete its recording"
+_LEASED: Final = f"{_RECORDED}. If the task has left the cluster, use the kubeconfig of that cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def legal_hold_error(ref: TaskRef, hold: Hold) -> LegalHold:
 
 def still_recorded_error() -> StillRecorded:
     """Return the error for a deletion of a recording that a recorder is writing."""
-    return StillRecorded("the task is still being recorded", _RECORDED)
+    return StillRecorded("the task is still being recorded", _LEASED)
 
 
 def still_running_error() -> StillRecorded:
@@ -220,10 +221,16 @@ class DeletionStore(DeletionLookup, Protocol):
     def deletions(self) -> list[Deletion]:
         """Return all deletions."""
 
-    def delete(self, deletion: Deletion) -> None:
+    def delete(self, deletion: Deletion, *, ignore_lease: bool = False) -> None:
         """Remove a recording that is not held or being written, and note its deletion, in one transaction.
 
         It may be repeated, and the recording may be in the archive only. `purge` deletes its lines.
+
+        Parameters
+        ----------
+        deletion : Deletion
+        ignore_lease : bool, optional
+            Whether a living recorder may hold the recording. It loses its lease.
 
         Raises
         ------

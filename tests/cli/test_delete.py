@@ -9,14 +9,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from cli.conftest import job
 from support.filled import Filled
-from support.hand import on_sqlite, recorder, until
+from support.hand import Hand, on_sqlite, recorder, until
 from support.stores import new_store, pytest_generate_tests, server_of, store, valkey_server
+from support.valkey import Server
 
 from cortex_jupyter.archive import archiver, manifest_cache
 from cortex_jupyter.archive.catalog import Catalog
@@ -24,19 +27,17 @@ from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.cli.doctor import store as doctor
-from cortex_jupyter.errors import ArchiveError, CursorNotHeld, RecordingDeleted
+from cortex_jupyter.errors import ArchiveError, CursorNotHeld, RecordingDeleted, StoreUnreachable
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.retention import enforce_retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from cli.conftest import Cli
     from conftest import SandboxProcess
     from support.kube import Kube
-    from support.valkey import Server
 
 __all__ = ["new_store", "pytest_generate_tests", "server_of", "store", "valkey_server"]
 
@@ -50,7 +51,7 @@ class Office:
         self.store, self.folder, self.archive = store, folder, folder / "archive"
         self._capfd = capfd
         store.set_setting("archive", str(self.archive))
-        self.err = ""
+        self.err, self.url = "", store.url
 
     def task(self, name: str, namespace: str = "ml", *, archived: bool = True, finished: str = "") -> Filled:
         self.store.beat(recorder("tests"))
@@ -65,7 +66,7 @@ class Office:
     def __call__(self, *arguments: str, code: int = 0) -> str:
         """Run a command; return its standard output."""
         self._capfd.readouterr()
-        words = [*arguments, *(["--store", self.store.url] if arguments[0] != "logs" else [])]
+        words = [*arguments, *(["--store", self.url] if arguments[0] != "logs" else [])]
         assert run(words) == code, self._capfd.readouterr().err
         out, self.err = self._capfd.readouterr()
         return out
@@ -442,13 +443,137 @@ def test_the_right_to_delete_the_namespace_is_needed_on_a_shared_store(
         sandbox.fault("deny", verb="delete", resource="namespaces", namespace=refused)
         assert office("store", "hold", f"{refused}:train-1", "--reason", "x", code=1) == "" and shared.holds() == {}
         receipt = office.delete("--before", "0s", "--yes", code=1)
-        assert "1 recording of other clusters left out" in office.err
+        assert "1 recording of cluster another is left out" in office.err
         assert [row["task"] for row in receipt["recordings"]] == [f"{allowed}:job/train-1"]
         row = receipt["refused"][0]
         assert (row["task"], row["code"]) == (f"{refused}:job/train-1", "NotAllowed")
         assert "`delete namespaces`" in row["message"] and len(shared.recordings()) == 2
         sandbox.clear()
-        assert len(office.delete("-n", refused)["recordings"]) == 1 and len(shared.recordings()) == 1
+        assert len(office.delete("-n", refused, code=1)["recordings"]) == 1 and len(shared.recordings()) == 1
+
+
+def test_recordings_of_other_cluster_names_are_left_out_and_named(
+    office: Office, sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.store.beat(recorder("tests"))
+    ours = Filled(office.store, "train-1", cluster="prod-1").lines([(1, 1, SECRET)]).end()
+    former = [Filled(office.store, f"old-{i}", cluster="former").lines([(1, 1, SECRET)]).end() for i in (1, 2)]
+    Filled(office.store, "old-3", "web", cluster="former").lines([(1, 1, SECRET)]).end()
+    monkeypatch.setenv("KUBECONFIG", str(sandbox.kubeconfig))
+    monkeypatch.setenv("CORTEX_CLUSTER", "third")
+    receipt = office.delete("-n", "ml", "--archive", "--yes", code=1)
+    assert receipt["complete"] is False and receipt["recordings"] == []
+    monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
+    for dry in (["--dry-run"], []):
+        receipt = office.delete("-n", "ml", "--archive", "--yes", *dry, code=1)
+        assert [row["recording"] for row in receipt["recordings"]] == [ours.id] and receipt["refused"] == []
+        assert receipt["complete"] is False and len(receipt["left_out"]) == 2
+        rows = {row["recording"]: row for row in receipt["left_out"]}
+        assert set(rows) == {each.id for each in former}
+        row = rows[former[0].id]
+        assert (row["task"], row["cluster"], row["records"]) == ("ml:job/old-1", "former", 1)
+        assert row["why"] == "it is of cluster former; this command deletes recordings of cluster prod-1"
+        assert "2 recordings of cluster former are left out" in office.err
+        assert "CORTEX_CLUSTER=former (no recorder" in office.err and "--context" not in office.err
+    office.store.beat(replace(recorder("theirs"), cluster="former"))
+    office.delete("-n", "ml", "--dry-run", code=1)
+    assert "the kubeconfig of that cluster and CORTEX_CLUSTER=former" in office.err
+    receipt = office.delete("ml:old-1", code=1)
+    assert [row["recording"] for row in receipt["left_out"]] == [former[0].id], "it was never recorded, it said"
+    # What the message advises works, of one cluster name and of all.
+    monkeypatch.setenv("CORTEX_CLUSTER", "former")
+    receipt = office.delete("-n", "ml", "--archive", "--yes")
+    assert (len(receipt["recordings"]), receipt["complete"], receipt["left_out"]) == (2, True, [])
+    monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
+    monkeypatch.setenv("KUBECONFIG", "/dev/null")
+    assert len(office.delete("-n", "web", "--archive", "--yes")["recordings"]) == 1 and office.tasks == set()
+
+
+def test_what_is_refused_makes_the_receipt_incomplete(office: Office) -> None:
+    office.task("train-1")
+    office.task("train-2")
+    office("store", "hold", "ml:train-2", "--reason", "case 12")
+    receipt = office.delete("-n", "ml", "--archive", "--yes", code=1)
+    assert len(receipt["recordings"]) == len(receipt["refused"]) == 1 and receipt["complete"] is False
+
+
+def test_a_lease_does_not_keep_a_task_that_has_left_the_cluster(
+    office: Office, kube: Kube, sandbox: SandboxProcess, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restored store says that a living collector records a task, which that collector has long finished."""
+    monkeypatch.setenv("KUBECONFIG", str(sandbox.kubeconfig))
+    monkeypatch.setenv("CORTEX_CLUSTER", "test")
+    gone, here = unique("gone"), unique("here")
+    job(kube, here, "sleep 60")
+    uid = kube.request("GET", f"/apis/batch/v1/namespaces/default/jobs/{here}").json()["metadata"]["uid"]
+
+    def delete(**options: Any) -> dict[str, Any]:
+        for name, owner_uid in ((gone, "another"), (here, uid)):
+            if f"default:{name}" not in office.tasks:
+                Hand(office.store, TaskRef("default", "job", name), owner_uid, "tests", "test").lines([(1, 1, SECRET)])
+        office.store.beat(recorder("tests"))
+        return office.delete(f"default:{gone}", f"default:{here}", "--yes", **options)
+
+    sandbox.fault("deny", verb="get", resource="jobs")
+    assert [row["code"] for row in delete(code=1)["refused"]] == ["StillRecorded"] * 2
+    sandbox.clear()
+    receipt = delete(code=1)
+    assert [row["task"] for row in receipt["recordings"]] == [f"default:job/{gone}"]
+    assert [(row["task"], row["code"]) for row in receipt["refused"]] == [(f"default:job/{here}", "StillRecorded")]
+    assert office.tasks == {f"default:{here}"}
+    kube.delete("jobs", here, "default")
+    path = f"/apis/batch/v1/namespaces/default/jobs/{here}"
+    kube.wait_for(lambda: kube.request("GET", path).status_code == 404, "the job to be gone")
+    office.store.beat(recorder("tests"))
+    assert office.delete(f"default:{here}")["complete"]
+    assert office.tasks == set()
+
+
+def test_a_user_who_only_reads_deletes_nothing_and_the_audit_log_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "audit.log"
+    acl = Path(__file__).parents[2] / "docs" / "how-to" / "valkey-users.acl"
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+    monkeypatch.setenv("CORTEX_AUDIT_LOG", str(log))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Server(tmp_path / "valkey", login=("admin", "ADMIN_PASSWORD"), aclfile=acl))
+        urls = {u: server.url.replace("//", f"//{u}:{u.upper()}_PASSWORD@") for u in ("recorder", "reader")}
+        shared, reader = (stack.enter_context(contextlib.closing(open_store(urls[u]))) for u in ("recorder", "reader"))
+        shared.beat(recorder("tests"))
+        filled = Filled(shared, "train-1").lines([(1, 1, SECRET)]).end()
+        office = Office(shared, tmp_path, capfd)
+        office.url = urls["reader"]
+        for dry in (["--dry-run"], []):
+            refused = office.delete("ml:train-1", *dry, code=1)["refused"][0]
+            assert refused["code"] == "NotAllowed" and "may only read" in refused["message"], refused
+            assert "recorder" in refused["hint"] and "decrby" not in office.err
+        assert office("store", "hold", "ml:train-1", "--reason", "x", code=1) == "" and "may only read" in office.err
+        records = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+        assert [(r["event"], r["recording"], r["outcome"]) for r in records] == [
+            ("refused", filled.id, "NotAllowed"),
+            ("refused", filled.id, "NotAllowed"),
+        ]
+        assert reader.info(filled.id) is not None
+
+
+def test_a_failure_of_the_store_is_in_the_audit_log(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = office.folder / "audit.log"
+    monkeypatch.setenv("CORTEX_AUDIT_LOG", str(log))
+    filled = office.task("train-1")
+
+    def fail(*_: object, **__: object) -> None:
+        raise StoreUnreachable("the store does not answer")
+
+    monkeypatch.setattr(type(office.store), "delete", fail)
+    receipt = office.delete("ml:train-1", code=1)
+    assert receipt["complete"] is False and "the store does not answer" in office.err
+    records = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert [(r["event"], r["recording"], r.get("outcome")) for r in records] == [
+        ("started", filled.id, None),
+        ("ended", filled.id, "StoreUnreachable"),
+    ]
 
 
 def test_a_deleted_task_of_the_cluster_is_not_recorded_again(
@@ -529,6 +654,28 @@ def test_a_collector_does_not_record_a_deleted_task_again(
         finally:
             collector.terminate()
             collector.wait()
+
+
+def test_a_collector_under_a_former_cluster_name_ends_what_has_left_the_cluster(
+    live: Cli, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    """As docs/how-to/delete.md advises. The label keeps it from recording other tasks."""
+    gone, here = unique("gone"), unique("here")
+    job(kube, here, "echo one")
+    archive = tmp_path / "archive"
+    env = live.env | {"CORTEX_CLUSTER": "former", "CORTEX_ARCHIVE": str(archive)}
+    with contextlib.closing(open_store(live.env["CORTEX_STORE"])) as opened:
+        hand = Hand(opened, TaskRef("default", "job", gone), "uid", "dead", "former")
+        hand.lines([(1, 1, "one")])
+        opened.leave("dead")
+        collector = subprocess.Popen(live.command("record", "--all", "-l", "no-task=has-this-label"), env=env)
+        try:
+            _wait(lambda: (info := opened.info(hand.id)) is None or info.done)
+            _wait(lambda: [*archive.rglob("*.parquet")])
+        finally:
+            collector.terminate()
+            collector.wait()
+        assert [info.id for info in opened.recordings() if info.cluster == "former"] == [hand.id]
 
 
 def _wait(condition: Callable[[], object]) -> None:

@@ -269,6 +269,19 @@ def test_recorders_are_listed_with_age_version_and_tasks(tmp_path: Path) -> None
         assert all(str(os.getpid()) not in f.text for f in store.judge(url, "c"))
 
 
+def test_running_recordings_of_a_cluster_name_without_a_recorder_are_named(tmp_path: Path, valkey: Server) -> None:
+    for url, judged in ((f"sqlite://{tmp_path}/store.sqlite", "told"), (valkey.url, "warn")):
+        with contextlib.closing(open_store(url)) as kept:
+            kept.beat(RecorderInfo("other", "served", HOST, os.getpid(), time.time(), __version__, time.time()))
+            for cluster, name in (("c", "a"), ("served", "b"), ("former", "d"), ("former", "e")):
+                kept.open(cluster, TaskRef("ml", "job", name), name)
+            Hand(kept, TaskRef("ml", "job", "ended"), "ended", cluster="former").end()
+            texts = texts_of(store.judge(url, "c"), judged)
+            assert "2 recordings of cluster former, which no recorder serves" in texts
+            assert "of cluster served" not in texts and "of cluster c," not in texts
+            assert "2 recordings of cluster former" in texts_of(store.judge(url, None), judged)
+
+
 def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/store.sqlite"
     assert "0 recordings" in texts_of(store.judge(url, None), "ok")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -70,6 +71,7 @@ def judge(url: str, cluster: str | None, configured: Budget | None = None) -> It
         yield from _location(store.url)
         yield from _disk(store.url)
         yield from _recorders(store, cluster)
+        yield from _other_clusters(store, cluster)
     except CortexError as error:
         yield failed(PART, error)
     finally:
@@ -236,6 +238,28 @@ def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
         yield Finding(
             RECORDER, WARN, text, "run the doctor again in some seconds; if it still says so, see the recorder's log"
         )
+
+
+def _other_clusters(store: Store, cluster: str | None) -> Iterator[Finding]:
+    """Report unfinished recordings of other cluster names without a recorder, such as a name that was changed.
+
+    No recorder ends or archives them, and they count for quotas. In a store that is not shared, a recorder only lives
+    while a task is read, so this is usual there.
+    """
+    unfinished = Counter(info.cluster for info in store.recordings() if not info.done and info.cluster != cluster)
+    for name, count in sorted(unfinished.items()):
+        if store.recorders(name):
+            continue
+        recordings, verb = ("recording", "runs") if count == 1 else ("recordings", "run")
+        text = (
+            f"{count} {recordings} of cluster {name}, which no recorder serves, still {verb} as far as the store knows"
+        )
+        todo = (
+            "if the cluster exists, start its collector; if the name is no longer in use, delete them: "
+            f"CORTEX_CLUSTER={shlex.quote(name)} cortex-jupyter delete --before 0s --archive --dry-run; "
+            'docs/how-to/delete.md, "Which cluster", also says how to keep them'
+        )
+        yield Finding(RECORDER, WARN if is_shared(store.url) else TOLD, text, todo)
 
 
 def _still_writing(store: LeaseStore, cluster: str, recorders: list[RecorderInfo]) -> set[str]:

@@ -60,11 +60,11 @@ class Deletions(DeletionStore):
             rows = db.execute(f"SELECT value FROM setting WHERE key GLOB '{_DELETION}*'")
             return [Deletion.decode(row[0]) for row in rows]
 
-    def delete(self, deletion: Deletion) -> None:
+    def delete(self, deletion: Deletion, *, ignore_lease: bool = False) -> None:
         with self._file.writing() as db:
             if hold := _setting(db, f"{HOLD}{deletion.id}"):
                 raise legal_hold_error(deletion.ref, Hold.decode(hold))
-            if self.holders([deletion.id]).get(deletion.id):
+            if not ignore_lease and self.holders([deletion.id]).get(deletion.id):
                 raise still_recorded_error()
             if db.execute("DELETE FROM recording WHERE id=?", (deletion.id,)).rowcount:
                 mark_deleted(db, deletion.id)

@@ -46,9 +46,10 @@ class Deletions(DeletionStore):
     def deletions(self) -> list[Deletion]:
         return [Deletion.decode(text) for text in self._link.ask("HGETALL", "cortex:deleted").values()]
 
-    def delete(self, deletion: Deletion) -> None:
+    def delete(self, deletion: Deletion, *, ignore_lease: bool = False) -> None:
         names = (deletion.short_name, deletion.task_name)
-        refusal = self._link.secured("delete", deletion.id, deletion.encode(), *names, int(deletion.blocks))
+        flags = (int(deletion.blocks), int(ignore_lease))
+        refusal = self._link.secured("delete", deletion.id, deletion.encode(), *names, *flags)
         if refusal == b"held":
             raise legal_hold_error(deletion.ref, self.holds()[deletion.id])
         if refusal:
