@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 _WAY: Final = "cortex-jupyter delete"
 _NS: Final = 1_000_000_000
+#: A recorder that wrote a line this recently (seconds) records the task, whatever the cluster says: it may be another cluster.
+_RECENT_S: Final = 60.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -143,7 +145,7 @@ class Plan:
         for each in unfinished:
             state = states.get(each.id)
             if holders[each.id]:
-                if state is TaskState.GONE:
+                if state is TaskState.GONE and (each.last or 0) / _NS < each.at - _RECENT_S:
                     self.stale_leases.add(each.id)
                 else:
                     self.refusals[each.id] = still_recorded_error()

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -526,7 +527,10 @@ def test_a_lease_does_not_keep_a_task_that_has_left_the_cluster(
     kube.wait_for(lambda: kube.request("GET", path).status_code == 404, "the job to be gone")
     office.store.beat(recorder("tests"))
     assert office.delete(f"default:{here}")["complete"]
-    assert office.tasks == set()
+    # It has new lines, so it runs, and the kubeconfig is that of another cluster.
+    Hand(office.store, TaskRef("default", "job", gone), "new", "tests", "test").lines([(time.time_ns(), 1, SECRET)])
+    assert office.delete(f"default:{gone}", code=1)["refused"][0]["code"] == "StillRecorded"
+    assert "kubeconfig" in office.err
 
 
 def test_a_user_who_only_reads_deletes_nothing_and_the_audit_log_says_so(
