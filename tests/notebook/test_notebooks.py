@@ -18,6 +18,7 @@ from support.jupyter import Home
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(900)  # the first test runs all notebooks
 FOLDER = Path(__file__).parents[2] / "notebooks"
 #: A short demo with few pods.
 SHORT: dict[str, dict[str, Any]] = {

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def values(text: str) -> dict[str, float]:
-    return {name: float(value) for name, value in re.findall(r"^(cortex_\S+) (\S+)$", text, re.MULTILINE)}
+    return {name: float(value) for name, value in re.findall(r"^([a-z]\S+) (\S+)$", text, re.MULTILINE)}
 
 
 def test_a_recorder_counts_what_it_records(

@@ -296,7 +296,7 @@ def test_a_read_only_store_can_be_read(small: Path) -> None:
 def test_a_failing_recorder_is_not_started_again_and_again(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
 
-    def spawn(command: list[str], log: Path) -> int:
+    def spawn(command: list[str], log: Path, env: dict[str, str] | None = None) -> int:
         started.append(command)
         log.write_text("the file is damaged\n")
         return os.posix_spawn(sys.executable, [sys.executable, "-c", "raise SystemExit(1)"], os.environ)
