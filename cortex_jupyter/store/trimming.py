@@ -173,11 +173,12 @@ def _level(sizes: list[int], excess: float) -> float:
 
     Examples
     --------
-    >>> _level([10, 4, 1], 4), _level([10, 4, 1], 8), _level([10, 4], 20)
-    (6.0, 3.0, 0.0)
+    >>> _level([10, 4, 1], 4), _level([10, 4, 1], 8), _level([10, 4], 20), _level([], 4)
+    (6.0, 3.0, 0.0, 0.0)
     """
     sizes = sorted(sizes, reverse=True)
-    for i, (size, following) in enumerate(zip(sizes, [*sizes[1:], 0], strict=True), 1):
+    for i, size in enumerate(sizes, 1):
+        following = sizes[i] if i < len(sizes) else 0
         if excess <= (size - following) * i:
             return size - excess / i
         excess -= (size - following) * i

@@ -248,6 +248,11 @@ def test_memory_is_freed_though_the_largest_recording_has_no_recorder(
 # ------------------------------------------------------------------ the recorder goes on
 
 
+def test_a_full_store_in_which_nothing_grows_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "bytes_to_free", lambda: 1 << 30)
+    assert trim(store, {}) == {}
+
+
 def test_the_last_lines_of_a_silent_container_stay_known(store: Store, hand: Hand) -> None:
     """Its last lines are among the oldest, and a resumed stream repeats them."""
     hand.source(1)
