@@ -14,6 +14,7 @@ from support.node import Node, cri, line, pod
 
 from cortex_jupyter.model import Batch, parse_rfc3339
 from cortex_jupyter.recorder.source import audit as audit_lib
+from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source import source as source_lib
 from cortex_jupyter.recorder.source.audit import Audit
 from cortex_jupyter.recorder.source.context import Context
@@ -88,6 +89,15 @@ async def test_all_sources_of_a_task_together_keep_to_the_limit(monkeypatch: pyt
     assert clock.now == done
 
 
+async def test_lines_of_rotated_files_delay_a_task_by_no_more_than_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, limit = Clock(monkeypatch), LineLimit("ml")
+    limit.set(Quotas({"*": Quota(max_lines_per_s=1000)}))
+    for _ in range(2):
+        limit.count_lines(250_000)
+    await limit.pass_lines(1)
+    assert clock.now == 1000 + lib.BURST_S
+
+
 async def record(
     store: Store,
     hand: Hand,
@@ -156,6 +166,17 @@ async def test_a_gap_names_the_limit_if_the_log_was_rotated_away_meanwhile(store
         (gap,) = store.complete(one.id).gaps
         assert (WHY in gap["reason"]) == ("max-lines-per-s" in gap["hint"]) == (loss == "line_limit")
         assert "nodes/proxy" in gap["hint"] and counted("gaps_total", reason=loss) == before + 1
+
+
+def test_a_gap_after_the_limit_is_removed_does_not_name_it() -> None:
+    limit = LineLimit("default")
+    limit.set(LIMITED)
+    limit._delayed_until = 20
+    named = notices.gap(source(), 1, 10, 30, "rotated away", loss="rotated", limit=limit)
+    limit.set(Quotas())
+    plain = notices.gap(source(), 1, 10, 30, "rotated away", loss="rotated", limit=limit)
+    assert (named.loss, plain.loss) == ("line_limit", "rotated")
+    assert WHY in named.message and "None" not in plain.message and "limit" not in plain.message
 
 
 @pytest.mark.usefixtures("fast")

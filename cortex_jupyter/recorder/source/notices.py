@@ -72,9 +72,9 @@ def gap(
     loss : str
         The same as `reason` in one of the words that are counted.
     limit : LineLimit, optional
-        If it has delayed lines since then, the notice says so.
+        If it has delayed lines since then, the notice says so. Not if it was removed meanwhile: there is none to name.
     """
-    if limit is not None and limit.has_delayed(since):
+    if limit is not None and limit.lines_per_s is not None and limit.has_delayed(since):
         reason, loss = f"{reason}: {limit.why}", "line_limit"
         hint = "; ".join(filter(None, (limit.hint, hint)))
     fields: dict[str, Any] = {"from": str(since), "to": str(until), "reason": reason, "hint": hint or None}

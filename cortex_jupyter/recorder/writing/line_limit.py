@@ -71,10 +71,14 @@ class LineLimit:
             self._allowed -= count
 
     def count_lines(self, count: int) -> None:
-        """Count lines that do not wait, since the node may not keep them for long: those of rotated files."""
+        """Count lines that do not wait, since the node may not keep them for long: those of rotated files.
+
+        However many there are, new lines wait for them no longer than `BURST_S`: those could be rotated away meanwhile.
+        """
         if self.lines_per_s is not None:
             self._wait_s()
-            self._allowed -= count
+            least = min(self._allowed, -self.lines_per_s * BURST_S)
+            self._allowed = max(self._allowed - count, least)
 
     def _wait_s(self) -> float:
         """Return for how many seconds no line may pass."""
