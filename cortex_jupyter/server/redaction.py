@@ -124,11 +124,12 @@ def route(path: str) -> str:
     >>> route("cortex/clusters/prod-1/tasks")
     '/cortex/clusters/{cluster}/tasks'
     """
-    first, *rest = path.removeprefix("cortex/").split("/")
-    if first == "clusters" and len(rest) > 1:
-        return "/cortex/clusters/{cluster}" + route("cortex/" + "/".join(rest[1:])).removeprefix("/cortex")
+    # A stranger's address may have thousands of parts, and none of ours has more than seven.
+    prefix, (first, *rest) = "/cortex", path.removeprefix("cortex/").split("/", 8)
+    if first == "clusters" and len(rest) > 1 and rest[1] != "clusters":
+        prefix, (first, *rest) = "/cortex/clusters/{cluster}", rest[1:]
     if first == "tasks" and len(rest) in (3, 4) and (len(rest) == 3 or rest[3] in _OF_TASK):
-        return "/".join(["/cortex/tasks/{namespace}/{kind}/{name}", *rest[3:]])
+        return "/".join([f"{prefix}/tasks/{{namespace}}/{{kind}}/{{name}}", *rest[3:]])
     if first == "static" and len(rest) == 1:
-        return "/cortex/static/{name}"
-    return f"/cortex/{first}" if not rest and first in _TOP_LEVEL else "/cortex/{other}"
+        return f"{prefix}/static/{{name}}"
+    return f"{prefix}/{first}" if not rest and first in _TOP_LEVEL else f"{prefix}/{{other}}"

@@ -119,3 +119,9 @@ def test_traces_name_each_address_without_the_names_in_it() -> None:
     paths = [address.partition("?")[0].format("secret") for address in ADDRESSES]
     assert [path for path in paths if route(path) == "/cortex/{other}"] == ["cortex/nothing"]
     assert not any("secret" in route(path) for path in paths)
+
+
+@pytest.mark.parametrize("times", [2, 100, 6000])
+def test_clusters_in_clusters_are_no_address_however_many(times: int) -> None:
+    """The address of a stranger's request is replaced too, so it must not cost more the deeper it is."""
+    assert route("cortex/" + "clusters/a/" * times + "tasks") == "/cortex/{other}"
