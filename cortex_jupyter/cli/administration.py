@@ -29,6 +29,10 @@ _SERVICE: Final = "cortex-jupyter"
 _READS_ONLY: Final = (
     "use the store's user `recorder` (CORTEX_STORE=valkey://recorder@HOST, and its password in CORTEX_STORE_PASSWORD)"
 )
+_NO_CLUSTER: Final = (
+    "correct the kubeconfig, which says whose recordings are meant and who may; or, for recordings of clusters that exist no "
+    "more, set KUBECONFIG=/dev/null"
+)
 
 
 def user_name() -> str:
@@ -56,32 +60,49 @@ class ClusterScope:
     Parameters
     ----------
     id : str or None
-        None without a cluster: all recordings are meant.
+        None for the recordings of all clusters.
     namespace : str
         The namespace of a task that names none.
     kubeconfig, context : str or None
+    has_cluster : bool
+        Whether there is a cluster to ask.
     """
 
     id: str | None
     namespace: str
     kubeconfig: str | None
     context: str | None
+    has_cluster: bool
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> ClusterScope:
-        """Read the cluster's configuration, without a request to it."""
+        """Read the cluster's configuration, without a request to it.
+
+        Only `KUBECONFIG=/dev/null`, or nothing that names a cluster, means that there is none.
+
+        Raises
+        ------
+        NoCluster
+            A cluster is meant, and its configuration cannot be used.
+        """
         return asyncio.run(cls._read(options.kubeconfig, options.context))
 
     @classmethod
     async def _read(cls, kubeconfig: str | None, context: str | None) -> ClusterScope:
-        from cortex_jupyter.cluster.session import Cluster  # heavy
+        from cortex_jupyter.cluster.configuration import is_configured, kubeconfig_of  # heavy
+        from cortex_jupyter.cluster.session import Cluster
 
+        name, path = os.environ.get("CORTEX_CLUSTER") or None, kubeconfig_of(kubeconfig)
+        is_named = bool(kubeconfig or name) or await asyncio.to_thread(is_configured, path)
+        if not context and (path == os.devnull or not is_named):
+            namespace = os.environ.get("CORTEX_NAMESPACE") or "default"
+            return cls(name, namespace, kubeconfig, context, has_cluster=False)
         try:
             cluster = await Cluster.open(kubeconfig, context)
-        except NoCluster:
-            return cls(None, os.environ.get("CORTEX_NAMESPACE") or "default", kubeconfig, context)
+        except NoCluster as error:
+            raise NoCluster(error.message, _NO_CLUSTER) from error
         try:
-            return cls(cluster.id, cluster.namespace, kubeconfig, context)
+            return cls(cluster.id, cluster.namespace, kubeconfig, context, has_cluster=True)
         finally:
             await cluster.close()
 
@@ -117,7 +138,7 @@ class ClusterScope:
                 "this user of the store may only read: it can neither delete nor hold recordings", _READS_ONLY
             )
             return dict.fromkeys(namespaces, error)
-        if self.id is None or not any(map(is_shared, (store.url, archive))):
+        if not self.has_cluster or not any(map(is_shared, (store.url, archive))):
             return {}
         return asyncio.run(self._ask(namespaces))
 
@@ -126,7 +147,7 @@ class ClusterScope:
 
         Without a cluster nothing is known.
         """
-        return {} if self.id is None or not deletions else asyncio.run(self._states(deletions))
+        return {} if not self.has_cluster or not deletions else asyncio.run(self._states(deletions))
 
     async def _states(self, deletions: Sequence[Deletion]) -> dict[int, TaskState | CortexError]:
         from cortex_jupyter.cluster.session import Cluster

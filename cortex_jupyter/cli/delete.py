@@ -173,7 +173,7 @@ def _plan(store: Store, options: argparse.Namespace, recording_filter: Recording
         todo = (
             f"the kubeconfig of that cluster and {name}"
             if store.recorders(cluster)
-            else f"{name} (no recorder serves that name), or for all clusters with KUBECONFIG=/dev/null"
+            else f"{name} (no recorder serves that name), or for all clusters with KUBECONFIG=/dev/null CORTEX_CLUSTER="
         )
         left_out = f"{format_count(count, 'recording')} of cluster {cluster} {verb} left out"
         print_status(f"{left_out}; to delete what is left out, run the command with {todo}")

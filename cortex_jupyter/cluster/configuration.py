@@ -121,6 +121,18 @@ def kubeconfig_of(kubeconfig: str | None) -> str | None:
     return kubeconfig or os.environ.get("KUBECONFIG") or None
 
 
+def is_configured(kubeconfig: str | None) -> bool:
+    """Return whether there is a kubeconfig file or a pod's service account, usable or not.
+
+    Parameters
+    ----------
+    kubeconfig : str or None
+        As for `configure`.
+    """
+    account = not kubeconfig and os.path.exists(_SERVICE_ACCOUNT / "token")  # noqa: PTH110 - see `configure`
+    return account or any(os.path.isfile(path) for path in _files(kubeconfig))  # noqa: PTH113 - the same
+
+
 async def configure(
     kubeconfig: str | None, context: str | None, timeout_s: float | None = None, host: str | None = None
 ) -> Configuration:

@@ -476,6 +476,7 @@ def test_recordings_of_other_cluster_names_are_left_out_and_named(
         assert row["why"] == "it is of cluster former; this command deletes recordings of cluster prod-1"
         assert "2 recordings of cluster former are left out" in office.err
         assert "CORTEX_CLUSTER=former (no recorder" in office.err and "--context" not in office.err
+        assert "for all clusters with KUBECONFIG=/dev/null CORTEX_CLUSTER=" in office.err
     office.store.beat(replace(recorder("theirs"), cluster="former"))
     office.delete("-n", "ml", "--dry-run", code=1)
     assert "the kubeconfig of that cluster and CORTEX_CLUSTER=former" in office.err
@@ -487,7 +488,52 @@ def test_recordings_of_other_cluster_names_are_left_out_and_named(
     assert (len(receipt["recordings"]), receipt["complete"], receipt["left_out"]) == (2, True, [])
     monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
     monkeypatch.setenv("KUBECONFIG", "/dev/null")
+    assert office.delete("-n", "web", "--archive", "--yes", code=1)["recordings"] == []
+    monkeypatch.setenv("CORTEX_CLUSTER", "")
     assert len(office.delete("-n", "web", "--archive", "--yes")["recordings"]) == 1 and office.tasks == set()
+
+
+@on_sqlite
+def test_a_kubeconfig_that_cannot_be_used_deletes_and_holds_nothing(
+    office: Office, sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a cluster nobody is asked, and the recordings of all clusters are meant: that must be deliberate."""
+    office.store.beat(recorder("tests"))
+    ours = Filled(office.store, "train-1", cluster="prod-1").lines([(1, 1, SECRET)]).end()
+    theirs = Filled(office.store, "train-2", cluster="prod-2").lines([(1, 1, SECRET)]).end()
+    broken, plugin, none = tmp_path / "broken", tmp_path / "plugin", str(tmp_path / "none")
+    broken.write_text("{")
+    user = {"name": "u", "user": {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "false"}}}
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+    plugin.write_bytes(
+        orjson.dumps({"clusters": [cluster], "users": [user], "contexts": [context], "current-context": "x"})
+    )
+    office("store", "hold", "ml:train-1", "--reason", "case 12")
+    for name, path, options in (
+        ("", none, ["--kubeconfig", none]),
+        ("", none, ["--context", "typo"]),
+        ("", str(sandbox.kubeconfig), ["--context", "typo"]),
+        ("", os.devnull, ["--context", "typo"]),
+        ("", str(broken), []),
+        ("", str(plugin), []),
+        ("prod-1", none, []),
+    ):
+        monkeypatch.setenv("CORTEX_CLUSTER", name)
+        monkeypatch.setenv("KUBECONFIG", path)
+        for command in (
+            ["delete", "-n", "ml", "--yes"],
+            ["store", "hold", "ml:train-2", "--reason", "x"],
+            ["store", "release", "ml:train-1"],
+        ):
+            assert office(*command, *options, code=1) == "", (name, path, options)
+            assert "KUBECONFIG=/dev/null" in office.err, "it does not say what to do"
+    assert office.tasks == {"ml:train-1", "ml:train-2"} and [*office.store.holds()] == [ours.id]
+    monkeypatch.setenv("KUBECONFIG", os.devnull)
+    assert "released" in office("store", "release", "ml:train-1") and office.store.holds() == {}
+    receipt = office.delete("-n", "ml", "--yes", code=1)
+    assert [row["recording"] for row in receipt["recordings"]] == [ours.id], "CORTEX_CLUSTER is ignored"
+    assert [row["recording"] for row in receipt["left_out"]] == [theirs.id]
 
 
 def test_what_is_refused_makes_the_receipt_incomplete(office: Office) -> None:
