@@ -33,6 +33,7 @@ from cortex_jupyter.reader.connection import Connection, start_time
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
 from cortex_jupyter.recorder.process.launch import ensure_recorder
+from cortex_jupyter.store import REQUEST_S
 from cortex_jupyter.store.deletion import not_held
 from cortex_jupyter.store.quotas import not_held_hint
 from cortex_jupyter.telemetry.logs import OutageLog
@@ -53,6 +54,8 @@ KINDS: Final = (*COLLECTIONS, "selector")
 WANTED_S: Final = 30.0
 #: Readers are told to give up after recording has failed this many times in a row.
 _FAILURES: Final = 3
+#: Interval (seconds) between checks whether a recorder has begun what this user, who may only read, asked for.
+_REQUEST_CHECK_S: Final = 0.05
 #: Shortest interval (seconds) between two checks that a recorder lives.
 _RECORDER_CHECK_S: Final = 0.5
 #: Interval (seconds) between checks whether the cluster answers again, or has granted the missing right.
@@ -127,7 +130,7 @@ class Session(Connection):
                     if not await self._goes_on(workload, self.archive, archived):
                         return Recording(self, archived.id, archived.ref, workload, store=self.archive)
                     uid = further_uid(archived.uid)
-                    id_ = await asyncio.to_thread(self._opened, self.cluster.id, workload.ref, uid)
+                    id_ = await self._opened(self.cluster.id, workload.ref, uid)
                     return Recording(self, id_, workload.ref, workload)
         uid = await self._uid(workload, stored, person)
         if (
@@ -137,7 +140,7 @@ class Session(Connection):
             and await self._goes_on(workload, self.store, stored)
         ):
             uid = further_uid(uid)
-        id_ = await asyncio.to_thread(self._opened, self.cluster.id, workload.ref, uid)
+        id_ = await self._opened(self.cluster.id, workload.ref, uid)
         return Recording(self, id_, workload.ref, workload)
 
     async def _check_not_deleted(self, ref: TaskRef, person: Person | None) -> None:
@@ -156,9 +159,28 @@ class Session(Connection):
                 return
         raise deletion.error(f"the recording of {deletion.ref.key}")
 
-    def _opened(self, cluster: str, ref: TaskRef, uid: str) -> int:
-        self.settings.look()  # if the store was emptied, it must get its settings again before a recording
-        return self.store.open(cluster, ref, uid)
+    async def _opened(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        """Return the id of a task's recording; if this user of the store may only read, wait for a recorder to create it.
+
+        Raises
+        ------
+        StoreBusy
+            No recorder has created it.
+        StoreError
+        """
+        # If the store was emptied, it must get its settings again before a recording.
+        await asyncio.to_thread(self.settings.look)
+        if not await asyncio.to_thread(self.store.request, cluster, ref, uid):
+            return await asyncio.to_thread(self.store.open, cluster, ref, uid)
+        end = time.monotonic() + REQUEST_S
+        while time.monotonic() < end:
+            if (id_ := await asyncio.to_thread(self.store.requested, cluster, ref, uid)) is not None:
+                return id_
+            await asyncio.sleep(_REQUEST_CHECK_S)  # not in a thread: there are few, and other requests need them
+        raise StoreBusy(
+            f"no recorder has begun a recording of {ref.key} within {REQUEST_S:g} s",
+            f"see a collector's log: it may have no right in namespace {ref.namespace!r}, or record others only (-n)",
+        )
 
     async def _uid(self, workload: Workload, stored: RecordingInfo | None, person: Person | None) -> str:
         """Return the uid of a task's recording.

@@ -200,9 +200,7 @@ class Recorder:
         requests = await asyncio.to_thread(self._store.requests, self._cluster.id)
         await asyncio.gather(*(self._open_requested(ref, uid) for ref, uid in requests))
         all_wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
-        wanted_tasks = [
-            info for info in all_wanted if not self._me.namespaces or info.ref.namespace in self._me.namespaces
-        ]
+        wanted_tasks = [info for info in all_wanted if self._me.serves(info.ref.namespace)]
         if await asyncio.to_thread(self._settings.look):
             self._tasks.losses.add("", "store_emptied")
             if self._selection is not None:
@@ -240,7 +238,7 @@ class Recorder:
         ------
         StoreError
         """
-        if self._me.namespaces and ref.namespace not in self._me.namespaces:
+        if not self._me.serves(ref.namespace):
             return
         try:
             async with asyncio.timeout(_LOOKUP_S):

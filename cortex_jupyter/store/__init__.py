@@ -7,6 +7,7 @@ recordings, in stores and archives alike.
 from cortex_jupyter.store.protocol import (
     HEARTBEAT_S,
     READER_HINT,
+    REQUEST_S,
     LeaseStore,
     Readable,
     RetentionStore,
@@ -42,6 +43,7 @@ __all__ = [
     "HEARTBEAT_S",
     "NEWER_FIELDS",
     "READER_HINT",
+    "REQUEST_S",
     "Anchor",
     "Commit",
     "Completeness",

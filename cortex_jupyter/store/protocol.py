@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: A recorder without a heartbeat for this many seconds is dead, and other recorders take over its tasks.
 HEARTBEAT_S: Final = 3.0
+#: How long a request of a user who may only read is valid (seconds).
+REQUEST_S: Final = 10.0
 #: What to do if a user who may only read needs a recorder.
 READER_HINT: Final = (
     "this user of the store may only read: start a collector with a user that may record (docs/how-to/collector.md)"
@@ -243,14 +245,35 @@ class Store(Readable, LeaseStore, RetentionStore, SettingsStore, DeletionStore, 
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         """Return the id of a task's recording, creating it if there is none.
 
-        `forget_empty` then leaves an empty one alone for a while. A user who may only read asks the recorders to create it,
-        and waits.
+        `forget_empty` then leaves an empty one alone for a while.
 
         Raises
         ------
         RecordingDeleted
             An administrator deleted it, and the task is not to be recorded again.
+        StoreBusy
+            There is none, and this user of the store may only read: see `request`.
         """
+
+    def request(self, cluster: str, ref: TaskRef, uid: str) -> bool:  # noqa: ARG002 - of a store without such users
+        """Ask the recorders to create a task's recording, if there is none and this user of the store may only read.
+
+        Returns
+        -------
+        bool
+            Whether they were asked. For `REQUEST_S` from now, `requested` tells whether one has done it.
+
+        Raises
+        ------
+        StoreBusy
+            No recorder that may do it is alive.
+        RecordingDeleted
+        """
+        return False
+
+    def requested(self, cluster: str, ref: TaskRef, uid: str) -> int | None:
+        """Return the id of the recording that was asked for, None until a recorder has created it."""
+        return self.open(cluster, ref, uid)
 
     def requests(self, cluster: str) -> list[tuple[TaskRef, str]]:  # noqa: ARG002 - of a store without such users
         """Return tasks, with the UIDs of their recordings, that users who may only read ask to have opened.

@@ -226,6 +226,10 @@ class RecorderInfo:
     refused: tuple[str, ...] = ()
     rights: str = ""
 
+    def serves(self, namespace: str) -> bool:
+        """Return whether it takes tasks of a namespace."""
+        return not self.namespaces or namespace in self.namespaces
+
     @classmethod
     def of(cls, row: Sequence[Any], more: Mapping[str, Any]) -> Self:
         """Build it from what a store keeps.

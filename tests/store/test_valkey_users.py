@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from cortex_jupyter.cli.doctor.store import judge
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import RecorderError, RecordingDeleted, StoreBusy, StoreError
 from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.reader import session as session_lib
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.recorder.__main__ import main as record
 from cortex_jupyter.recorder.collector.selection import Selection
@@ -33,7 +35,6 @@ from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.deletion import Deletion, Hold
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import Settings, write_settings
-from cortex_jupyter.store.valkey import store as valkey_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -285,6 +286,17 @@ def test_a_reader_starts_no_recorder_and_restores_no_setting(server: Server, ope
     assert not reader.setting("mask") and not server.ask("KEYS", "*")
 
 
+@pytest.mark.parametrize("collector", [{"namespaces": ("other",)}, {"refused": ("ml",)}])
+def test_a_reader_does_not_wait_for_a_collector_that_may_not_record_the_namespace(
+    server: Server, open_as: Callable[[str], Store], collector: dict[str, Any]
+) -> None:
+    reader = open_as("reader")
+    open_as("recorder").beat(RecorderInfo("c1", CLUSTER, "a-node", 1, time.time(), selection="* ", **collector))
+    with pytest.raises(StoreBusy, match="no recorder that may record namespace 'ml' is alive") as caught:
+        reader.open(CLUSTER, TaskRef("ml", "job", "new"), "u")
+    assert "start a collector" in caught.value.hint and not server.ask("ZCARD", "cortex:requests")
+
+
 class Collector:
     """A collector in this process, as the user `recorder`."""
 
@@ -384,7 +396,7 @@ async def test_a_request_for_a_task_that_does_not_exist_begins_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who has the reader's password may write any request, also one that names no task or another UID."""
-    monkeypatch.setattr(valkey_store, "_REQUEST_S", 1.0)
+    monkeypatch.setattr(session_lib, "REQUEST_S", 1.0)
     name = unique("real")
     kube.create(python_job(name, "print('line')"))
     cluster = session.cluster
@@ -394,8 +406,23 @@ async def test_a_request_for_a_task_that_does_not_exist_begins_nothing(
     with client(server, "reader") as one:
         for text in ("", "[]", "7", '["x", "no task!", 3]', f'["{cluster.id}", "../..:job/x", "u"]', "\xff"):
             one.zadd("cortex:requests", {text: (time.time() + 600) * 1000})
-    for ref in (TaskRef("default", "job", name), TaskRef("default", "job", "no-such"), TaskRef("other", "job", "no")):
+    for ref in (TaskRef("default", "job", name), TaskRef("default", "job", "no-such")):
         with pytest.raises(StoreBusy, match="no recorder has begun"):
-            await asyncio.to_thread(session.store.open, cluster.id, ref, "another-uid")
+            await session._opened(cluster.id, ref, "another-uid")
     assert len(session.store.recordings()) == number
     await until(lambda: not server.ask("ZRANGEBYSCORE", "cortex:requests", time.time() * 1000 + 60000, "+inf"))
+
+
+async def test_readers_who_wait_for_a_recording_occupy_no_thread(
+    server: Server, session: Session, unique: Callable[[str], str]
+) -> None:
+    """A server has few threads, and every request needs one."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    cluster = session.cluster
+    assert cluster is not None
+    opening = asyncio.create_task(session._opened(cluster.id, TaskRef("default", "job", unique("no-such")), "u"))
+    await until(lambda: server.ask("ZCARD", "cortex:requests"))
+    await asyncio.to_thread(session.store.recordings)
+    assert not opening.done()
+    opening.cancel()
+    await asyncio.wait([opening])

@@ -159,9 +159,7 @@ def _note_failure(key: _Key, code: int, lived_s: float) -> None:
 
 def _may_record(recorder: RecorderInfo, namespace: str, our_credentials: str) -> bool:
     """Return whether a recorder may record tasks of a namespace, or a recorder of ours could not either."""
-    return (not recorder.namespaces or namespace in recorder.namespaces) and (
-        namespace not in recorder.refused or recorder.rights == our_credentials
-    )
+    return recorder.serves(namespace) and (namespace not in recorder.refused or recorder.rights == our_credentials)
 
 
 def inode_of(store_url: str) -> int:

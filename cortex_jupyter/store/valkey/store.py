@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import READER_HINT, HealthWarning, RecordingInfo, Store, as_epochs, other_name
+from cortex_jupyter.store import READER_HINT, REQUEST_S, HealthWarning, RecordingInfo, Store, as_epochs, other_name
 from cortex_jupyter.store.deletion import task_name
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.valkey import checks
@@ -40,10 +39,6 @@ _INITIAL: Final[dict[str, Any]] = {
     "masked": None,
     "epochs": [],
 }
-#: How long a reader's request to begin a recording holds, and how long the reader waits for it (seconds).
-_REQUEST_S = 10.0
-#: Seconds between two looks whether it has begun.
-_POLL_S: Final = 0.05
 #: Requests that a recorder looks at at once.
 _MAX_REQUESTS: Final = 50
 _COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_INITIAL)
@@ -69,7 +64,9 @@ class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
         if id_ is not None and (self._link.ask("EXISTS", f"cortex:{int(id_)}:sources") or self.is_reader()):
             return int(id_)
         if self.is_reader():
-            return self._request(cluster, ref, uid, name)
+            self._check_not_deleted(name, ref)
+            self._check_recorder(cluster, ref)
+            raise StoreBusy(f"no recorder has begun a recording of {ref.key} yet", READER_HINT)
         row = {"namespace": ref.namespace, "kind": ref.kind, "name": ref.name, "uid": uid, "cluster": cluster}
         columns = [x for k, v in (row | _INITIAL).items() for x in (k, orjson.dumps(v))]
         try:  # also if it exists: keeps an empty recording from `forget_empty` until it is wanted
@@ -87,31 +84,36 @@ class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
         if deletion := self.deletion_of_task(name):
             raise deletion.error(f"the recording of {ref.key}")
 
-    def _request(self, cluster: str, ref: TaskRef, uid: str, name: str) -> int:
-        """Ask a recorder to begin a recording, since this user may not, and return its id.
+    def _check_recorder(self, cluster: str, ref: TaskRef) -> None:
+        """Refuse to ask for a recording that no living recorder may begin.
 
         Raises
         ------
         StoreBusy
-            No recorder has begun it.
-        RecordingDeleted
         """
-        self._check_not_deleted(name, ref)
-        if self.recorder(cluster) is None:
+        recorders = self.recorders(cluster)
+        if not recorders:
             raise StoreBusy(
                 f"{ref.key} has no recording, and no recorder is alive to begin one",
                 other_name(self, cluster) or READER_HINT,
             )
-        self._link.call("request", _request(cluster, ref, uid), int(_REQUEST_S * 1000))
-        end = time.monotonic() + _REQUEST_S
-        while time.monotonic() < end:
-            if (id_ := self._link.ask("HGET", "cortex:uids", name)) is not None:
-                return int(id_)
-            time.sleep(_POLL_S)
-        raise StoreBusy(
-            f"no recorder has begun a recording of {ref.key} within {_REQUEST_S:g} s",
-            f"see a collector's log: it may have no right in namespace {ref.namespace!r}, or record others only (-n)",
-        )
+        if not any(each.serves(ref.namespace) and ref.namespace not in each.refused for each in recorders):
+            raise StoreBusy(
+                f"{ref.key} has no recording, and no recorder that may record namespace {ref.namespace!r} is alive to begin one",
+                READER_HINT,
+            )
+
+    def request(self, cluster: str, ref: TaskRef, uid: str) -> bool:
+        if self.requested(cluster, ref, uid) is not None or not self.is_reader():
+            return False
+        self._check_not_deleted(task_name(cluster, ref, uid), ref)
+        self._check_recorder(cluster, ref)
+        self._link.call("request", _request(cluster, ref, uid), int(REQUEST_S * 1000))
+        return True
+
+    def requested(self, cluster: str, ref: TaskRef, uid: str) -> int | None:
+        id_ = self._link.ask("HGET", "cortex:uids", task_name(cluster, ref, uid))
+        return None if id_ is None else int(id_)
 
     def requests(self, cluster: str) -> list[tuple[TaskRef, str]]:
         requests = []
