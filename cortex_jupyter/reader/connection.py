@@ -146,16 +146,16 @@ class Connection:
         store = await asyncio.to_thread(open_store, store_url, budget)
         try:
             await asyncio.to_thread(configure_masking, store, wish=mask)
-        except BaseException:
+            try:
+                cluster = await Cluster.open(kubeconfig, context, name=name)
+            except NoCluster:
+                cluster = None
+            connection = cls(store, cluster, task_label, await asyncio.to_thread(archive, store), access, name)
+            connection._configured = {"kubeconfig": kubeconfig, "context": context, "name": name}
+            await asyncio.to_thread(connection.settings.look)
+        except BaseException:  # a caller may stop waiting: a credential plugin may take a minute
             await asyncio.to_thread(store.close)
             raise
-        try:
-            cluster = await Cluster.open(kubeconfig, context, name=name)
-        except NoCluster:
-            cluster = None
-        connection = cls(store, cluster, task_label, await asyncio.to_thread(archive, store), access, name)
-        connection._configured = {"kubeconfig": kubeconfig, "context": context, "name": name}
-        await asyncio.to_thread(connection.settings.look)
         return connection
 
     @property

@@ -70,6 +70,7 @@ class Service:
         self.problem: CortexError | None = None
         self._recordings: Session | None = None
         self._opening = asyncio.Lock()
+        self._connecting: asyncio.Task[Session] | None = None
         self.readers: Readers = server.readers if server else Readers(app)
         self.searches: WorkLimiter = server.searches if server else WorkLimiter(app.max_searches)
         self.filters: WorkLimiter = server.filters if server else WorkLimiter(THREADS)
@@ -90,35 +91,44 @@ class Service:
         """
         if self.problem is not None:
             raise self.problem
-        app = self.app
-        if app.clusters and not self.cluster:
+        if self.app.clusters and not self.cluster:
             raise BadQuery(
                 "this server has several clusters, and the request names none", "use cortex/clusters/NAME/..."
             )
         async with self._opening:
-            if self._recordings is None:
-                # In a thread: the import takes a second, and meanwhile the event loop must serve kernels.
-                await asyncio.to_thread(import_module, "cortex_jupyter.cluster.session")
-                options = app.clusters.get(self.cluster) or {"kubeconfig": app.kubeconfig, "context": app.context}
-                budget = Budget.parse(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
-                self._recordings = await Session.connect(
-                    app.store_url or None,
-                    options.get("kubeconfig") or None,
-                    options.get("context") or None,
-                    app.task_label,
-                    budget,
-                    lambda store: select_archive(store, app.archive_url or None),
-                    Access(each=app.access_each)
-                    if app.access_for == "user" or app.access_each or self.cluster
-                    else None,
-                    mask=app.mask,
-                    name=self.cluster or None,
-                )
-            await self._recordings.refresh()
-            if self.cluster and self._recordings.cluster is None:
+            session = self._recordings
+            if session is None:
+                if self._connecting is None:
+                    self._connecting = asyncio.create_task(self._connect())
+                # A request that is cancelled, or has waited too long, does not stop it: the next one goes on with it.
+                session = await asyncio.shield(self._connecting)
+            await session.refresh()
+            if self.cluster and session.cluster is None:
                 # Without a cluster, recordings of all clusters count as readable: nobody could be asked.
-                await self._recordings.connected()
-            return self._recordings
+                await session.connected()
+            return session
+
+    async def _connect(self) -> Session:
+        app = self.app
+        try:
+            # In a thread: the import takes a second, and meanwhile the event loop must serve kernels.
+            await asyncio.to_thread(import_module, "cortex_jupyter.cluster.session")
+            options = app.clusters.get(self.cluster) or {"kubeconfig": app.kubeconfig, "context": app.context}
+            budget = Budget.parse(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
+            self._recordings = await Session.connect(
+                app.store_url or None,
+                options.get("kubeconfig") or None,
+                options.get("context") or None,
+                app.task_label,
+                budget,
+                lambda store: select_archive(store, app.archive_url or None),
+                Access(each=app.access_each) if app.access_for == "user" or app.access_each or self.cluster else None,
+                mask=app.mask,
+                name=self.cluster or None,
+            )
+        finally:
+            self._connecting = None
+        return self._recordings
 
     def try_store(self) -> None:
         """Open the store, if its address is configured, and close it again; log the error. This blocks.
@@ -238,6 +248,9 @@ class Service:
     async def close(self) -> None:
         """End the streams, and close the store and the cluster."""
         await self.readers.end()
+        if (connecting := self._connecting) is not None:
+            connecting.cancel()
+            await asyncio.wait([connecting])
         if self._recordings is not None:
             await self._recordings.close()
             self._recordings = None

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cluster.conftest import kubeconfig
 
-from cortex_jupyter.errors import NoCluster
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.errors import ArchiveError, NoCluster
+from cortex_jupyter.reader import connection as lib
 from cortex_jupyter.reader.connection import Connection
+from cortex_jupyter.server.app import CortexJupyter
+from cortex_jupyter.server.service import Service
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.store import Store
 
 VERSION = "client.authentication.k8s.io/v1"
 
@@ -110,3 +114,81 @@ async def test_closing_while_the_cluster_opens_leaves_no_cluster_open(tmp_path: 
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert late.connection.cluster is None
+
+
+class SlowCluster:
+    """The number of opened and closed stores, while a cluster's configuration takes long: it has a slow credential plugin."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened = self.closed = 0
+        self.began, self.go = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(lib, "open_store", self._open_store)
+        monkeypatch.setattr(Cluster, "open", self._open_cluster)
+
+    def _open_store(self, *args: Any) -> Store:
+        store = open_store(*args)
+        close = store.close
+
+        def count() -> None:
+            self.closed += 1
+            close()
+
+        store.close = count  # type: ignore[method-assign]
+        self.opened += 1
+        return store
+
+    async def _open_cluster(self, *_: Any, **__: Any) -> Cluster:
+        self.began.set()
+        await self.go.wait()
+        raise NoCluster("none")
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> SlowCluster:
+    return SlowCluster(monkeypatch)
+
+
+async def test_a_cancelled_connecting_leaves_no_store_open(slow: SlowCluster, tmp_path: Path) -> None:
+    connecting = asyncio.create_task(Connection.connect(f"sqlite://{tmp_path}/s.sqlite"))
+    await slow.began.wait()
+    connecting.cancel()
+    await asyncio.wait([connecting])
+    assert connecting.cancelled() and (slow.opened, slow.closed) == (1, 1)
+
+
+async def test_a_connecting_that_fails_late_leaves_no_store_open(slow: SlowCluster, tmp_path: Path) -> None:
+    def refuse(_: Store) -> None:
+        raise ArchiveError("no bucket")
+
+    slow.go.set()
+    with pytest.raises(ArchiveError):
+        await Connection.connect(f"sqlite://{tmp_path}/s.sqlite", archive=refuse)
+    assert (slow.opened, slow.closed) == (1, 1)
+
+
+async def test_requests_that_are_cancelled_share_one_store_with_the_later_ones(
+    slow: SlowCluster, tmp_path: Path
+) -> None:
+    """A list of all clusters waits 20 s for each; a page asks for it again and again."""
+    service = Service(CortexJupyter(store_url=f"sqlite://{tmp_path}/s.sqlite"))
+    for _ in range(3):
+        request = asyncio.create_task(service.recordings())
+        await slow.began.wait()
+        request.cancel()
+        await asyncio.wait([request])
+        assert request.cancelled() and (slow.opened, slow.closed) == (1, 0)
+    slow.go.set()
+    session = await service.recordings()
+    assert session is await service.recordings() and (slow.opened, slow.closed) == (1, 0)
+    await service.close()
+    assert (slow.opened, slow.closed) == (1, 1)
+
+
+async def test_a_server_that_ends_while_it_connects_leaves_no_store_open(slow: SlowCluster, tmp_path: Path) -> None:
+    service = Service(CortexJupyter(store_url=f"sqlite://{tmp_path}/s.sqlite"))
+    request = asyncio.create_task(service.recordings())
+    await slow.began.wait()
+    request.cancel()
+    await asyncio.wait([request])
+    await service.close()
+    assert (slow.opened, slow.closed) == (1, 1)
