@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from cortex_jupyter.parsing.blocks import Blocks
+from cortex_jupyter.parsing.fields import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -72,7 +73,7 @@ class TracebackTracker:
         if batch.seqs[0] <= self._last_seq:
             self._parser = Blocks()
         self._last_seq = batch.seqs[-1]
-        if not self._parser.is_open and not _MAY_BEGIN.search("\n".join(batch.texts)):
+        if not self._parser.is_open and not _may_begin(batch.texts):
             self._parser.skip()
             return {}
         first = self._parser.count
@@ -101,7 +102,7 @@ def find_tracebacks(batches: Iterable[Batch]) -> KnownTracebacks:
         numbers[_level(block.kind)].extend(seqs[row] for row in block.rows)
 
     for batch in batches:
-        if not parser.is_open and not _MAY_BEGIN.search("\n".join(batch.texts)):
+        if not parser.is_open and not _may_begin(batch.texts):
             parser.skip()
             continue
         seqs.extend(batch.seqs)
@@ -111,6 +112,12 @@ def find_tracebacks(batches: Iterable[Batch]) -> KnownTracebacks:
     for block in parser.close():
         add(block)
     return KnownTracebacks(*(array("q", sorted(numbers[name])) for name in ("error", "warning")))
+
+
+def _may_begin(texts: Sequence[str]) -> bool:
+    joined = "\n".join(texts)
+    # As the parser does. Line by line, for a title that is not closed would take the lines after it too.
+    return bool(_MAY_BEGIN.search("\n".join(map(plain, texts)) if "\x1b" in joined else joined))
 
 
 def _level(kind: str) -> str:

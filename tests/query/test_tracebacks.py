@@ -46,6 +46,24 @@ def test_a_traceback_that_arrives_in_parts_is_found(size: int) -> None:
     assert kept == [text for _, text in CASES[0]["lines"][1:8]] * 3
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_a_coloured_traceback_is_found(case: dict[str, Any], size: int) -> None:
+    r"""A terminal's colours change nothing, wherever they stand (`\x1b[1;31mgoroutine 1`, or within a word)."""
+
+    def colour(text: str) -> str:
+        return text if "\x1b" in text else f"\x1b[0m\x1b[1;31m{text[:1]}\x1b[4m{text[1:2]}\x1b[0m{text[2:]}"
+
+    coloured = [(source, colour(text)) for source, text in case["lines"]]
+    plain, found = (find_tracebacks(batches(lines, size)) for lines in (case["lines"], coloured))
+    assert [list(each) for each in found] == [list(each) for each in plain]
+    live, plain_live = (
+        [dict(tracker.levels(batch)) for batch in batches(lines, size)]
+        for tracker, lines in ((TracebackTracker(), coloured), (TracebackTracker(), case["lines"]))
+    )
+    assert live == plain_live
+
+
 def test_the_higher_level_counts() -> None:
     texts = ["CRITICAL out of memory", "WARNING slow", "on"]
     batch = Batch("d:job/a", [1, 2, 3], [0] * 3, [1] * 3, [0] * 3, texts, {})
