@@ -181,6 +181,17 @@ class Catalog:
                 recordings.setdefault(int(match[4]), (ref, {}))[1][name] = size
         return recordings
 
+    def too_new(self, recording: int) -> ArchiveTooNew | None:
+        """Return the reason if the manifest that was listed last is of a newer version."""
+        return next(
+            (
+                reason
+                for name, reason in self._unusable.items()
+                if isinstance(reason, ArchiveTooNew) and name.endswith(f"/{recording}{_MANIFEST}")
+            ),
+            None,
+        )
+
     def remove(self, name: str) -> None:
         """Delete an object of a recording, and forget what is known of it.
 

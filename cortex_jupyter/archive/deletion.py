@@ -60,12 +60,12 @@ class RecordingFilter:
         return self.namespace in ("", ref.namespace)
 
     def is_of_cluster(self, deletion: Deletion) -> bool:
-        """Return whether a recording is of the cluster. An unreadable manifest may be of any."""
-        return self.cluster is None or deletion.cluster in ("", self.cluster)
+        """Return whether a recording is of the cluster. An unreadable manifest may be of any, so it is of none."""
+        return self.cluster in (None, deletion.cluster)
 
     def is_old(self, deletion: Deletion) -> bool:
-        """Return whether a task ended early enough."""
-        return self.before is None or deletion.ended < self.before
+        """Return whether a task ended early enough. Without a readable manifest its end is not known."""
+        return self.before is None or (deletion.is_identified and deletion.ended < self.before)
 
     def matches(self, deletion: Deletion) -> bool:
         """Return whether a recording is meant."""

@@ -98,7 +98,7 @@ class Plan:
     deleted_earlier : list of Deletion
         What the command line means, and was deleted before.
     left_out : list of Deletion
-        What it would mean too, but for the cluster.
+        What it would mean too, but for the cluster, which may be unknown.
     cluster : str or None
         The cluster whose recordings are deleted; None for all.
     is_dry : bool
@@ -134,11 +134,15 @@ class Plan:
         holds = store.holds()
         holders = store.holders(each.id for each in self.recordings)  # of unfinished recordings
         unfinished: list[Deletion] = []
+        catalog = self.catalog(self.archive)
         for each in self.recordings:
+            too_new = None if catalog is None or each.is_identified else catalog.too_new(each.id)
             if each.namespace in missing_rights:
                 self.refusals[each.id] = missing_rights[each.namespace]
             elif each.id in holds:
                 self.refusals[each.id] = legal_hold_error(each.ref, holds[each.id])
+            elif too_new is not None:
+                self.refusals[each.id] = too_new
             elif holders.get(each.id) or (each.id in holders and each.blocks):
                 unfinished.append(each)
         states = scope.states(unfinished)
@@ -164,22 +168,28 @@ def _plan(store: Store, options: argparse.Namespace, recording_filter: Recording
     plan = Plan(url, [], [], [], recording_filter.cluster, options.dry_run)
     named = find_recordings(store, plan.catalog(url), recording_filter, user, now)
     ours = [each for each in named if recording_filter.is_of_cluster(each)]
+    begun = interrupted_deletions(store, recording_filter)
     plan.left_out = [
-        each for each in named if recording_filter.is_old(each) and not recording_filter.is_of_cluster(each)
+        each
+        for each in named
+        if recording_filter.is_old(each) and not recording_filter.is_of_cluster(each) and each.id not in begun
     ]
     for cluster, count in sorted(Counter(each.cluster for each in plan.left_out).items()):
         verb, name = "is" if count == 1 else "are", f"CORTEX_CLUSTER={shlex.quote(cluster)}"
         # With the kubeconfig of another cluster, a task that runs would seem to be gone.
         todo = (
             f"the kubeconfig of that cluster and {name}"
-            if store.recorders(cluster)
-            else f"{name} (no recorder serves that name), or for all clusters with KUBECONFIG=/dev/null CORTEX_CLUSTER="
+            if cluster and store.recorders(cluster)
+            else (f"{name} (no recorder serves that name), or " if cluster else "")
+            + "for all clusters with KUBECONFIG=/dev/null CORTEX_CLUSTER="
         )
-        left_out = f"{format_count(count, 'recording')} of cluster {cluster} {verb} left out"
+        of = f"of cluster {cluster}" if cluster else "of the archive, whose manifests are missing or cannot be read,"
+        left_out = f"{format_count(count, 'recording')} {of} {verb} left out"
         print_status(f"{left_out}; to delete what is left out, run the command with {todo}")
     recordings = {each.id: each for each in ours if recording_filter.is_old(each)}
-    for id_, interrupted in interrupted_deletions(store, recording_filter).items():
-        objects = interrupted.objects | (recordings[id_].objects if id_ in recordings else {})
+    found = {each.id: each.objects for each in named}
+    for id_, interrupted in begun.items():
+        objects = interrupted.objects | found.get(id_, {})
         recordings[id_] = replace(interrupted, objects=objects, archive=interrupted.archive or url)
     plan.deleted_earlier = [each for each in store.deletions() if not each.is_open and recording_filter.matches(each)]
     for ref in recording_filter.refs:
@@ -207,7 +217,7 @@ def _explain_absence(
     if any(is_meant(ref, each.ref) for each in selected):
         return
     if any(is_meant(ref, each.ref) for each in recorded):
-        print_status(f"{ref.key} stays: it ended later than --before says")
+        print_status(f"{ref.key} stays: it ended later than --before says, or its end is not known")
     elif of_task := [each for each in deleted if is_meant(ref, each.ref)]:
         print_status(of_task[-1].error(f"the recording of {ref.key}").message)
     else:
@@ -338,7 +348,9 @@ class Receipt:
         self.is_finished = False
         self._left_out = [
             _row(each)
-            | {"why": f"it is of cluster {each.cluster}; this command deletes recordings of cluster {plan.cluster}"}
+            | {
+                "why": f"{_cluster_of(each)}; this command deletes recordings of cluster {plan.cluster}",
+            }
             for each in plan.left_out
         ]
         self._head = {
@@ -423,6 +435,12 @@ def _row(deletion: Deletion) -> dict[str, Any]:
         "from": first,
         "to": last,
     }
+
+
+def _cluster_of(deletion: Deletion) -> str:
+    if deletion.is_identified:
+        return f"it is of cluster {deletion.cluster}"
+    return "it has no manifest that can be read, so its cluster is not known"
 
 
 def _create(path: Path) -> int:

@@ -133,7 +133,7 @@ def _new_holds(
     return {
         each.id: Hold(each.ref.key, each.cluster, user, now, reason)
         for each in recordings
-        if recording_filter.matches(each)
+        if not each.is_identified or recording_filter.matches(each)
     }
 
 

@@ -113,6 +113,11 @@ class Deletion:
         return TaskRef(self.namespace, self.kind, self.name)
 
     @property
+    def is_identified(self) -> bool:
+        """Whether it is known of which cluster the recording is, and when it ended."""
+        return bool(self.cluster)
+
+    @property
     def short_name(self) -> str:
         """Namespace and name. No `task_name` has this form."""
         return f"{self.namespace}/{self.name}"

@@ -362,6 +362,51 @@ def test_remains_of_interrupted_archiving_are_deleted(office: Office) -> None:
     assert {path for path in office.files if path.startswith("ml")} == {"ml", "ml/notes.txt"}
 
 
+@on_sqlite
+def test_what_has_no_readable_manifest_is_left_out_unless_all_clusters_are_meant(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be of another cluster, whose collector may be writing it now, and it says no end."""
+    newer, writing = office.task("train-1"), office.task("train-2")
+    mine = office.task("train-3")
+    for each in (newer, writing):
+        enforce_retention(office.store, now=4e9)
+        assert office.store.info(each.id) is None
+    folder = office.archive / "ml/job"
+    manifest = folder / f"train-1/{newer.id}.json"
+    manifest.write_bytes(orjson.dumps(orjson.loads(manifest.read_bytes()) | {"version": 1000}))
+    (folder / f"train-2/{writing.id}.json").unlink()
+    before = office.files
+    monkeypatch.setenv("KUBECONFIG", os.devnull)
+    assert office("delete", "-n", "ml", "--before", "2999-01-01", "--archive", "--dry-run").count('"outcome"') == 1
+    monkeypatch.setenv("CORTEX_CLUSTER", "test")
+    receipt = office.delete("-n", "ml", "--archive", "--yes", code=1)
+    assert [row["recording"] for row in receipt["recordings"]] == [mine.id] and receipt["complete"] is False
+    assert {row["recording"] for row in receipt["left_out"]} == {newer.id, writing.id}
+    assert all("no manifest that can be read" in row["why"] for row in receipt["left_out"])
+    assert "2 recordings" in office.err and "KUBECONFIG=/dev/null CORTEX_CLUSTER=" in office.err
+    assert before - office.files == {path for path in before if "train-3" in path}
+    monkeypatch.setenv("CORTEX_CLUSTER", "")
+    assert office("delete", "ml:train-2", "--before", "2999-01-01", "--archive") == "" and "not known" in office.err
+    receipt = office.delete("-n", "ml", "--archive", "--yes", code=1)
+    assert [row["recording"] for row in receipt["recordings"]] == [writing.id] and receipt["left_out"] == []
+    assert [(row["recording"], row["code"]) for row in receipt["refused"]] == [(newer.id, "ArchiveTooNew")]
+    assert manifest.exists() and (folder / f"train-1/{newer.id}.parquet").exists()
+
+
+@on_sqlite
+def test_a_killed_deletion_is_completed_for_its_cluster(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = office.task("train-1")
+    monkeypatch.setenv("KUBECONFIG", os.devnull)
+    monkeypatch.setenv("CORTEX_CLUSTER", "test")
+    words = ["delete", "-n", "ml", "--archive", "--yes", "--store", office.store.url]
+    subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, check=False)
+    assert f"ml/job/train-1/{first.id}.parquet" in office.files, "the manifest is gone, the file is not"
+    receipt = office.delete("-n", "ml", "--archive", "--yes")
+    assert len(receipt["recordings"][0]["objects"]) == 2 and receipt["left_out"] == []
+    assert not (office.archive / "ml").exists()
+
+
 def test_the_archive_lists_keep_no_copy_of_a_manifest(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     office.task("train-1")
     office.task("train-2")
