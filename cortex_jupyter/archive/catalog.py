@@ -172,7 +172,18 @@ class Catalog:
         ------
         ArchiveError
         """
-        prefix = f"{quote(namespace, safe='')}/" if namespace else ""
+        return self._stored(f"{quote(namespace, safe='')}/" if namespace else "")
+
+    def objects_of(self, ref: TaskRef, recording: int) -> dict[str, int]:
+        """Return the objects of one recording with their sizes in bytes, the manifest first.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        return self._stored(f"{folder(ref)}/").get(recording, (ref, {}))[1]
+
+    def _stored(self, prefix: str) -> dict[int, tuple[TaskRef, dict[str, int]]]:
         recordings: dict[int, tuple[TaskRef, dict[str, int]]] = {}
         for name, size in sorted(self.objects.sizes(prefix).items()):
             match = _OBJECT.fullmatch(name)

@@ -124,7 +124,9 @@ def interrupted_deletions(store: Store, recording_filter: RecordingFilter) -> di
     return {each.id: each for each in store.deletions() if each.is_open and recording_filter.matches(each)}
 
 
-def delete_recording(store: Store, catalog: Catalog | None, deletion: Deletion, *, ignore_lease: bool = False) -> None:
+def delete_recording(
+    store: Store, catalog: Catalog | None, deletion: Deletion, *, ignore_lease: bool = False
+) -> Deletion:
     """Delete a recording from the store and, if there is a catalog, from the archive.
 
     Afterwards `Store.purge` deletes its lines, and `delete_cached_manifests` what the archive's lists have of it.
@@ -137,6 +139,11 @@ def delete_recording(store: Store, catalog: Catalog | None, deletion: Deletion, 
     ignore_lease : bool, optional
         As in `DeletionStore.delete`.
 
+    Returns
+    -------
+    Deletion
+        With the objects that were archived since it was planned.
+
     Raises
     ------
     LegalHold, StillRecorded
@@ -146,8 +153,11 @@ def delete_recording(store: Store, catalog: Catalog | None, deletion: Deletion, 
     """
     store.delete(deletion, ignore_lease=ignore_lease)
     if catalog is not None:
-        for name in deletion.objects:
+        # Whoever archives it from now on finds the deletion, and removes the objects.
+        deletion = replace(deletion, objects=catalog.objects_of(deletion.ref, deletion.id) | deletion.objects)
+        for name in sorted(deletion.objects):  # the manifest first
             catalog.remove(name)
+    return deletion
 
 
 def delete_cached_manifests(catalog: Catalog, namespaces: Iterable[str]) -> None:

@@ -293,7 +293,8 @@ def _delete(store: Store, plan: Plan, audit: AuditTrail, receipt: Receipt, delet
     left_in = _other_archive(store, deletion)
     outcome = "complete"
     try:
-        delete_recording(store, plan.catalog(deletion.archive), deletion, ignore_lease=deletion.id in plan.stale_leases)
+        ignore_lease = deletion.id in plan.stale_leases
+        deletion = delete_recording(store, plan.catalog(deletion.archive), deletion, ignore_lease=ignore_lease)
         receipt.add(deletion, "deleted", left_in)
     except StoreError as error:  # it would fail for the others too
         with contextlib.suppress(AuditError):  # the store's error says more

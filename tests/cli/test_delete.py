@@ -438,6 +438,25 @@ def test_archiving_that_goes_on_during_a_deletion_leaves_nothing(
     assert not (office.archive / "ml").exists() and office.store.setting(f"archived:{filled.id}") == ""
 
 
+def test_what_was_archived_after_the_plan_is_deleted_too(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archiver may end while the administrator reads the question."""
+    filled = office.task("train-1", archived=False)
+    catalog = Catalog(ObjectStore(str(office.archive)))
+    delete = type(office.store).delete
+
+    def late(*arguments: Any, **options: Any) -> None:
+        archiver.archive_recording(office.store, catalog, office.store.info(filled.id), str(office.archive))
+        delete(*arguments, **options)
+
+    monkeypatch.setattr(type(office.store), "delete", late)
+    row = office.delete("ml:train-1", "--archive")["recordings"][0]
+    assert not (office.archive / "ml").exists()
+    assert [(each["name"].rpartition(".")[2], each["bytes"] > 0) for each in row["objects"]] == [
+        ("json", True),
+        ("parquet", True),
+    ]
+
+
 def test_a_reader_of_the_archive_that_knows_the_manifest_gets_an_error(office: Office) -> None:
     filled = office.task("train-1")
     reader = ArchiveStore(str(office.archive))
