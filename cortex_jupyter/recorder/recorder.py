@@ -24,7 +24,7 @@ from cortex_jupyter.recorder.tasks import LeasedTasks
 from cortex_jupyter.recorder.watching.watches import SharedWatches, Watches
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 from cortex_jupyter.recorder.writing.writer import Writer
-from cortex_jupyter.store import HEARTBEAT_S, RecorderInfo, RecordingInfo, Store
+from cortex_jupyter.store import HEARTBEAT_S, RecorderInfo, RecordingInfo, RecordingRequest, Store
 from cortex_jupyter.store.settings import Settings
 from cortex_jupyter.telemetry import logs
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.model import TaskRef
     from cortex_jupyter.recorder.collector.selection import Selection
 
 _log = logging.getLogger(__name__)
@@ -48,6 +47,8 @@ _SHARE_S: Final = 0.5
 _EXPIRY_MARGIN_S: Final = 0.02
 #: Timeout (seconds) of looking up a task that a reader asks to record.
 _LOOKUP_S: Final = 3.0
+#: A task that could not be looked up is not looked up again for this long (seconds).
+_REFUSED_S: Final = 5.0
 
 
 class Recorder:
@@ -107,6 +108,8 @@ class Recorder:
         self._shared_at = float("-inf")  # when tasks were last shared (monotonic)
         self._next_expiry = float("inf")  # when the heartbeat of the first fellow recorder expires (monotonic)
         self._settings = Settings(store, start_settings, marks=True, administrator=selection is not None)
+        self._lookups: set[asyncio.Task[None]] = set()  # of tasks that readers ask to record
+        self._next_lookups: dict[bytes, float] = {}  # when a request may be looked up again (monotonic)
         self._changed = asyncio.Event()
         self._tasks = LeasedTasks(
             store, cluster, self._heartbeat, watches, limiter or StreamLimiter(), self._changed.set
@@ -148,7 +151,13 @@ class Recorder:
                         task.result()
                 finally:
                     unsubscribe()
-                    everything = [*side, work, selecting, *(running.task for running in self._tasks.running.values())]
+                    everything = [
+                        *side,
+                        work,
+                        selecting,
+                        *self._lookups,
+                        *(running.task for running in self._tasks.running.values()),
+                    ]
                     for task in everything:
                         task.cancel()
                     await asyncio.gather(*everything, return_exceptions=True)
@@ -197,8 +206,7 @@ class Recorder:
 
     async def _update_tasks(self, writer: Writer) -> list[RecordingInfo]:
         """Start the wanted tasks, stop the others, and return the wanted ones."""
-        requests = await asyncio.to_thread(self._store.requests, self._cluster.id)
-        await asyncio.gather(*(self._open_requested(ref, uid) for ref, uid in requests))
+        await self._answer_requests()
         all_wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
         wanted_tasks = [info for info in all_wanted if self._me.serves(info.ref.namespace)]
         if await asyncio.to_thread(self._settings.look):
@@ -231,29 +239,50 @@ class Recorder:
         await self._tasks.stop_unwanted(ids)
         return wanted_tasks
 
-    async def _open_requested(self, ref: TaskRef, uid: str) -> None:
+    async def _answer_requests(self) -> None:
+        """Begin to look up what readers ask to record, beside the loop: a slow answer delays no wanted task.
+
+        Raises
+        ------
+        StoreError
+            Of an earlier call.
+        """
+        for done in [lookup for lookup in self._lookups if lookup.done()]:
+            self._lookups.remove(done)
+            done.result()
+        now = time.monotonic()
+        self._next_lookups = {text: at for text, at in self._next_lookups.items() if at > now}
+        for request in await asyncio.to_thread(self._store.requests, self._cluster.id):
+            if request.text not in self._next_lookups and self._me.serves(request.ref.namespace):
+                self._next_lookups[request.text] = math.inf
+                self._lookups.add(asyncio.create_task(self._open_requested(request)))
+
+    async def _open_requested(self, request: RecordingRequest) -> None:
         """Open a recording for a reader who may not, if the cluster has that task and we may record it.
 
         Raises
         ------
         StoreError
         """
-        if not self._me.serves(ref.namespace):
-            return
+        ref, again_at = request.ref, 0.0
         try:
-            async with asyncio.timeout(_LOOKUP_S):
-                workload = await resolve(self._cluster, ref)
-        except NotFound:
-            is_real = False
-        except (CortexError, TimeoutError) as error:
-            _log.info("%s: a reader asks to record it, and it cannot be looked up: %s", ref.key, error)
-            return  # another recorder may have the right, or a later look may succeed; a request expires
-        else:
-            is_real = workload.ref == ref and workload.is_of(uid)
-        if is_real:
-            with contextlib.suppress(RecordingDeleted):  # just now; the reader asks again, and is told
-                await asyncio.to_thread(self._store.open, self._cluster.id, ref, uid)
-        await asyncio.to_thread(self._store.drop_request, self._cluster.id, ref, uid)
+            try:
+                async with asyncio.timeout(_LOOKUP_S):
+                    workload = await resolve(self._cluster, ref)
+            except NotFound:
+                is_real = False
+            except (CortexError, TimeoutError) as error:
+                _log.info("%s: a reader asks to record it, and it cannot be looked up: %s", ref.key, error)
+                again_at = time.monotonic() + _REFUSED_S
+                return  # another recorder may have the right, or a later look may succeed; a request expires
+            else:
+                is_real = workload.ref == ref and workload.is_of(request.uid)
+            if is_real:
+                with contextlib.suppress(RecordingDeleted):  # just now; the reader asks again, and is told
+                    await asyncio.to_thread(self._store.open, self._cluster.id, ref, request.uid)
+            await asyncio.to_thread(self._store.drop_request, request)
+        finally:
+            self._next_lookups[request.text] = again_at
 
     async def _plan_sharing(self, selection: Selection, with_readers: set[int]) -> Plan:
         """Return which of the selected and wanted tasks to take, and which to hand over."""

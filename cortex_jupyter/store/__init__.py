@@ -25,6 +25,7 @@ from cortex_jupyter.store.types import (
     Lease,
     RecorderInfo,
     RecordingInfo,
+    RecordingRequest,
     RecordingUsage,
     as_epochs,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "Readable",
     "RecorderInfo",
     "RecordingInfo",
+    "RecordingRequest",
     "RecordingUsage",
     "RetentionStore",
     "SettingsStore",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Lease,
         RecorderInfo,
         RecordingInfo,
+        RecordingRequest,
         RecordingUsage,
     )
 
@@ -275,16 +276,13 @@ class Store(Readable, LeaseStore, RetentionStore, SettingsStore, DeletionStore, 
         """Return the id of the recording that was asked for, None until a recorder has created it."""
         return self.open(cluster, ref, uid)
 
-    def requests(self, cluster: str) -> list[tuple[TaskRef, str]]:  # noqa: ARG002 - of a store without such users
-        """Return tasks, with the UIDs of their recordings, that users who may only read ask to have opened.
-
-        A UID is what the user claims.
-        """
+    def requests(self, cluster: str) -> list[RecordingRequest]:  # noqa: ARG002 - of a store without such users
+        """Return the requests of users who may only read."""
         return []
 
-    def drop_request(self, cluster: str, ref: TaskRef, uid: str) -> None:
+    def drop_request(self, request: RecordingRequest) -> None:
         """Drop a request: it was granted, or cannot be."""
-        del cluster, ref, uid  # a store without such users has no requests
+        del request  # a store without such users has none
 
     def wanted(self, cluster: str) -> list[RecordingInfo]:
         """Return the unfinished recordings that a reader wants now."""

@@ -188,6 +188,24 @@ class HealthWarning(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingRequest:
+    """A request of a user who may only read the store, to create a recording.
+
+    Parameters
+    ----------
+    ref : TaskRef
+    uid : str
+        The UID of the recording, as the user claims it.
+    text : bytes
+        As the user wrote it.
+    """
+
+    ref: TaskRef
+    uid: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RecorderInfo:
     """What a recorder process reports about itself.
 

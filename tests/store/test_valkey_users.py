@@ -22,10 +22,11 @@ from support.valkey import Server
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.cli.doctor.store import judge
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.errors import RecorderError, RecordingDeleted, StoreBusy, StoreError
+from cortex_jupyter.errors import NotAllowed, RecorderError, RecordingDeleted, StoreBusy, StoreError
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.reader import session as session_lib
 from cortex_jupyter.reader.session import Session
+from cortex_jupyter.recorder import recorder as recorder_lib
 from cortex_jupyter.recorder.__main__ import main as record
 from cortex_jupyter.recorder.collector.selection import Selection
 from cortex_jupyter.recorder.process.launch import ensure_recorder
@@ -301,12 +302,12 @@ class Collector:
     """A collector in this process, as the user `recorder`."""
 
     def __init__(self, cluster: Cluster, store: Store) -> None:
-        self._cluster, self._store = cluster, store
+        self._cluster, self.store = cluster, store
         self.start()
 
     def start(self) -> None:
-        selection = Selection(self._cluster, self._store, namespaces=("default",))
-        self._running = asyncio.create_task(Recorder(self._store, self._cluster, selection=selection).run())
+        selection = Selection(self._cluster, self.store, namespaces=("default",))
+        self._running = asyncio.create_task(Recorder(self.store, self._cluster, selection=selection).run())
 
     async def end(self) -> None:
         self._running.cancel()
@@ -405,12 +406,12 @@ async def test_a_request_for_a_task_that_does_not_exist_begins_nothing(
     number = len(session.store.recordings())
     with client(server, "reader") as one:
         for text in ("", "[]", "7", '["x", "no task!", 3]', f'["{cluster.id}", "../..:job/x", "u"]', "\xff"):
-            one.zadd("cortex:requests", {text: (time.time() + 600) * 1000})
+            one.zadd("cortex:requests", {text: (time.time() + 8) * 1000})
     for ref in (TaskRef("default", "job", name), TaskRef("default", "job", "no-such")):
         with pytest.raises(StoreBusy, match="no recorder has begun"):
             await session._opened(cluster.id, ref, "another-uid")
     assert len(session.store.recordings()) == number
-    await until(lambda: not server.ask("ZRANGEBYSCORE", "cortex:requests", time.time() * 1000 + 60000, "+inf"))
+    await until(lambda: not server.ask("ZCARD", "cortex:requests"))
 
 
 async def test_readers_who_wait_for_a_recording_occupy_no_thread(
@@ -426,3 +427,70 @@ async def test_readers_who_wait_for_a_recording_occupy_no_thread(
     assert not opening.done()
     opening.cancel()
     await asyncio.wait([opening])
+
+
+def test_a_request_may_be_written_in_any_way_and_holds_for_some_seconds(
+    server: Server, open_as: Callable[[str], Store]
+) -> None:
+    """Who has the reader's password may write it with any text and time."""
+    recording_store, reader = open_as("recorder"), open_as("reader")
+    recording_store.beat(recorder())
+    texts = [f'["{CLUSTER}",  "ml:job/{name}", "u"]' for name in ("spaced", "for-ever", "for-long")]
+    soon = (time.time() + 8) * 1000
+    with client(server, "reader") as one:
+        one.zadd("cortex:requests", dict(zip(texts, (soon, float("inf"), soon + 60_000), strict=True)))
+    (request,) = recording_store.requests(CLUSTER)
+    assert (request.ref.name, request.uid) == ("spaced", "u")
+    recording_store.drop_request(request)
+    assert not recording_store.requests(CLUSTER)
+    assert reader.request(CLUSTER, TaskRef("ml", "job", "new"), "u")
+    (request,) = recording_store.requests(CLUSTER)
+    assert request.ref.name == "new" and server.ask("ZCARD", "cortex:requests") == 1
+
+
+async def test_a_slow_answer_about_a_request_delays_no_task(
+    server: Server,
+    session: Session,
+    kube: Kube,
+    unique: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, asked = unique("beside"), asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        asked.set()
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(recorder_lib, "resolve", hang)
+    monkeypatch.setattr(recorder_lib, "_LOOKUP_S", 3600.0)
+    assert session.cluster is not None
+    assert session.store.request(session.cluster.id, TaskRef("default", "deployment", "slow"), "u")
+    await asked.wait()
+    kube.create(python_job(name, "print('line')"))
+    ref = TaskRef("default", "job", name)
+    await until(lambda: (info := session.store.find(ref)) and texts(session.store, info.id) == ["line"])
+
+
+async def test_a_request_that_the_collector_may_not_serve_is_looked_up_once_in_a_while(
+    server: Server, session: Session, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookups, passes = list[object](), list[object]()
+    find = collector.store.requests
+
+    async def refuse(_: object, ref: TaskRef) -> None:
+        lookups.append(ref)
+        raise NotAllowed("you may not read it")
+
+    def requests(cluster: str) -> Any:
+        found = find(cluster)
+        passes.extend(found)
+        return found
+
+    monkeypatch.setattr(recorder_lib, "resolve", refuse)
+    monkeypatch.setattr(recorder_lib, "_REFUSED_S", 3600.0, raising=False)
+    monkeypatch.setattr(collector.store, "requests", requests)
+    assert session.cluster is not None
+    ref = TaskRef("default", "deployment", "forbidden")
+    cluster = session.cluster.id
+    await until(lambda: session.store.request(cluster, ref, "u") and len(passes) > 5)
+    assert lookups == [ref]

@@ -8,7 +8,16 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import READER_HINT, REQUEST_S, HealthWarning, RecordingInfo, Store, as_epochs, other_name
+from cortex_jupyter.store import (
+    READER_HINT,
+    REQUEST_S,
+    HealthWarning,
+    RecordingInfo,
+    RecordingRequest,
+    Store,
+    as_epochs,
+    other_name,
+)
 from cortex_jupyter.store.deletion import task_name
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.valkey import checks
@@ -108,19 +117,19 @@ class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
             return False
         self._check_not_deleted(task_name(cluster, ref, uid), ref)
         self._check_recorder(cluster, ref)
-        self._link.call("request", _request(cluster, ref, uid), int(REQUEST_S * 1000))
+        self._link.call("request", orjson.dumps([cluster, ref.key, uid]), int(REQUEST_S * 1000))
         return True
 
     def requested(self, cluster: str, ref: TaskRef, uid: str) -> int | None:
         id_ = self._link.ask("HGET", "cortex:uids", task_name(cluster, ref, uid))
         return None if id_ is None else int(id_)
 
-    def requests(self, cluster: str) -> list[tuple[TaskRef, str]]:
+    def requests(self, cluster: str) -> list[RecordingRequest]:
         requests = []
-        for text in self._link.call("requests", _MAX_REQUESTS):
+        for text in self._link.call("requests", _MAX_REQUESTS, int(REQUEST_S * 1000)):
             try:
                 cluster_id, key, uid = orjson.loads(text)
-                request = TaskRef.parse(key), str(uid)
+                request = RecordingRequest(TaskRef.parse(key), str(uid), text)
             except (
                 ValueError,
                 TypeError,
@@ -133,8 +142,8 @@ class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
                     requests.append(request)
         return requests
 
-    def drop_request(self, cluster: str, ref: TaskRef, uid: str) -> None:
-        self._link.ask("ZREM", "cortex:requests", _request(cluster, ref, uid))
+    def drop_request(self, request: RecordingRequest) -> None:
+        self._link.ask("ZREM", "cortex:requests", request.text)
 
     def is_reader(self) -> bool:
         return not self._link.call("may_record")
@@ -183,10 +192,6 @@ class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
         for at in range(0, len(pending), _PER_REQUEST):
             infos += self._link.call("infos", len(_COLUMNS), *_COLUMNS, *pending[at : at + _PER_REQUEST])
         return [_info(*row) for row in infos]
-
-
-def _request(cluster: str, ref: TaskRef, uid: str) -> bytes:
-    return orjson.dumps([cluster, ref.key, uid])
 
 
 def _names(ref: TaskRef) -> str:
