@@ -166,7 +166,7 @@ def _collector(user: Home, folder: Path, namespace: str) -> Iterator[tuple[subpr
 
 
 def test_a_collector_records_all_tasks_in_little_memory(crowd: Crowd, user: Home, tmp_path: Path) -> None:
-    """Its memory is compared with that of a collector of a namespace with one Job."""
+    """Its memory is compared with that of a collector of a namespace with one Job: a task takes 44 to 53 kB."""
 
     def is_recorded(store: Store, name: str, tasks: int) -> bool:
         recordings = store.recordings()
@@ -194,4 +194,4 @@ def test_a_collector_records_all_tasks_in_little_memory(crowd: Crowd, user: Home
                 memory_mb[namespace] = _memory(process)
     finally:
         crowd.kube.delete("jobs", "alone")
-    assert memory_mb[crowd.namespace] - memory_mb["default"] < 60, memory_mb
+    assert memory_mb[crowd.namespace] - memory_mb["default"] < 0.06 * len(_task_names(crowd)), memory_mb

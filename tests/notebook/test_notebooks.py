@@ -18,6 +18,8 @@ from support.jupyter import Home
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from conftest import NewSandbox
+
 pytestmark = pytest.mark.timeout(900)  # the first test runs all notebooks
 FOLDER = Path(__file__).parents[2] / "notebooks"
 #: A short demo with few pods.
@@ -103,10 +105,13 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def home(sandbox_process: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    home = Home(tmp_path_factory.mktemp("home"), sandbox_process.kubeconfig)
-    yield home
-    home.end()
+def home(new_sandbox: NewSandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A cluster of its own: the notebooks expect an operator where another test has defined PyTorchJobs."""
+    options = ("--bookmark", "1", "--log-check", "1", "--job-backoff", "0.2")
+    with new_sandbox(tmp_path_factory.mktemp("sandbox"), *options) as sandbox:
+        home = Home(tmp_path_factory.mktemp("home"), sandbox.kubeconfig)
+        yield home
+        home.end()
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from conftest import NewSandbox, SandboxProcess
     from support.kube import Kube
 
-_SAME = "same"
+_SAME = "same-in-both"
 _FOREVER = "import time\nprint('line of {}', flush=True)\ntime.sleep(600)"
 
 
@@ -42,14 +42,15 @@ def clusters(
 
 
 @pytest.fixture(scope="module")
-def same(clusters: Clusters) -> str:
+def same(clusters: Clusters) -> Iterator[str]:
     """A task of the same name in the same namespace of both clusters, which has ended and is recorded."""
     for name, sandbox in (("one", clusters.one), ("two", clusters.two)):
         sandbox.kube.create(python_job(_SAME, f"print('line of {name} loss=1')"))
         sandbox.kube.wait_job(_SAME, "Complete")
     for name in ("one", "two"):
         assert f"line of {name}" in clusters.get(name, f"cortex/tasks/default/job/{_SAME}/logs").text
-    return _SAME
+    yield _SAME
+    clusters.one.kube.delete("jobs", _SAME)  # the other cluster ends with these tests
 
 
 def ways() -> tuple[str, ...]:
