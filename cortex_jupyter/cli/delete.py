@@ -24,7 +24,7 @@ from cortex_jupyter.archive.deletion import (
     interrupted_deletions,
     is_meant,
 )
-from cortex_jupyter.archive.objects import ObjectStore
+from cortex_jupyter.archive.objects import ObjectStore, folder_of
 from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cli.administration import AuditTrail, ClusterScope, TaskState
 from cortex_jupyter.cli.terminal import print_status
@@ -313,8 +313,14 @@ def _delete(store: Store, plan: Plan, audit: AuditTrail, receipt: Receipt, delet
 
 
 def _other_archive(store: Store, deletion: Deletion) -> str:
-    """Return the archive that keeps a recording which is only deleted from the store, "" if there is none."""
-    return "" if deletion.archive else store.setting(f"archived:{deletion.id}")
+    """Return the archive that keeps a recording which is not deleted from there, "" if there is none."""
+    url = store.setting(f"archived:{deletion.id}")
+    return "" if deletion.archive and _place(url) == _place(deletion.archive) else url
+
+
+def _place(url: str) -> Path | str:
+    """Return an archive's place, which several spellings of a URL may name."""
+    return folder_of(url) or url.rstrip("/")
 
 
 class Receipt:
@@ -370,7 +376,8 @@ class Receipt:
     @property
     def is_complete(self) -> bool:
         """Whether all that was meant is gone."""
-        return self.is_finished and not self._refused and not self._left_out
+        is_elsewhere = any(row["archive"] and row["left_in"] for row in self._recordings)
+        return self.is_finished and not (self._refused or self._left_out or is_elsewhere)
 
     def add(self, deletion: Deletion, outcome: str, left_in: str) -> None:
         """Add a recording that was deleted.
@@ -394,7 +401,9 @@ class Receipt:
         self._recordings.append(row)
         counts = [format_count(deletion.records, "line"), format_count(deletion.size, "byte")]
         counts += [format_count(len(deletion.objects), "object")] * bool(deletion.objects)
-        note = f"; {left_in} still has it, which --archive deletes too" if left_in else ""
+        left_in = without_password(left_in)
+        how = f"delete it there with --archive and CORTEX_ARCHIVE={left_in}" if deletion.archive else ""
+        note = f"; {left_in} still has it{f': {how}' if how else ', which --archive deletes too'}" if left_in else ""
         print_status(f"{deletion.ref.key} ({', '.join(counts)}): {outcome}{note}")
 
     def refuse(self, deletion: Deletion, error: CortexError) -> None:

@@ -347,6 +347,26 @@ def test_without_archive_the_archived_recording_stays(office: Office) -> None:
     assert office("delete", "ml:train-1", "--archive", code=2) == "" and "no archive is set" in office.err
 
 
+def test_a_recording_that_is_in_another_archive_is_not_completely_deleted(office: Office) -> None:
+    filled = office.task("train-1")
+    first, office.archive = office.archive, office.folder / "archive-2"
+    office.store.set_setting("archive", str(office.archive))
+    for dry in (["--dry-run"], []):
+        receipt = office.delete("ml:train-1", "--archive", *dry, code=1)
+        assert receipt["complete"] is False and receipt["recordings"][0]["left_in"] == str(first)
+        assert f"CORTEX_ARCHIVE={first}" in office.err
+    assert office.tasks == set() and ArchiveStore(str(first)).info(filled.id) is not None
+    office.archive = first
+    office.store.set_setting("archive", str(first))
+    receipt = office.delete("ml:train-1", "--archive")
+    assert receipt["complete"] and len(receipt["recordings"][0]["objects"]) == 2 and not (first / "ml").exists()
+    # The same archive may be written in several ways.
+    filled = office.task("train-2")
+    office.store.set_setting(f"archived:{filled.id}", f"file://{first}/")
+    office.store.set_setting("archive", f"{first}/")
+    assert office.delete("ml:train-2", "--archive")["recordings"][0]["left_in"] is None
+
+
 def test_remains_of_interrupted_archiving_are_deleted(office: Office) -> None:
     filled = office.task("train-1")
     folder = office.archive / "ml/job/train-1"
