@@ -211,11 +211,17 @@ class Catalog:
         ArchiveError
         """
         self.objects.delete(name)
-        self._known.pop(name, None)
+        self._forget(name)
 
     def forget(self, recording: int) -> None:
-        """Forget a recording whose objects have been removed by another process."""
-        self._known = {name: known for name, known in self._known.items() if known.info.id != recording}
+        """Forget a recording whose objects have been removed by another process. If they are there, it is read again."""
+        for name, known in list(self._known.items()):
+            if known.info.id == recording:
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
+        self._tags.pop(name, None)
 
     def has_manifest_cache(self, namespace: str) -> bool:
         """Return whether one object holds copies of the manifests of a namespace.

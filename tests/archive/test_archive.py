@@ -423,3 +423,29 @@ def test_a_damaged_manifest_of_ours_is_written_again(filled: Filled, tmp_path: P
     assert Catalog(ObjectStore(url)).all() == []
     assert archived(filled, url)[1].about == held.about
     assert [one.about for one in Catalog(ObjectStore(url)).all()] == [held.about]
+
+
+def test_a_recording_is_found_again_after_its_file_was_missing_once(
+    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket may answer 404 in passing, and an old version of a manifest may be restored with its old tag."""
+    _, held = archived(lively(filled, n=300), str(tmp_path))
+    reader = ArchiveStore(str(tmp_path))
+    assert reader.info(filled.id) is not None
+    with monkeypatch.context() as patch:
+
+        def missing(*_: object) -> bytes:
+            raise ArchiveNotFound(f"{held.file.path} does not exist")
+
+        patch.setattr(ObjectStore, "range", missing)
+        with pytest.raises(CursorNotHeld):
+            reader.entries(filled.id, 0, 1 << 20)
+    assert [info.id for info in reader.recordings()] == [filled.id]
+    assert reader.entries(filled.id, 0, 1 << 20)
+    catalog = Catalog(ObjectStore(str(tmp_path)))
+    (recording,) = catalog.all()
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectStore, "delete", lambda *_: None)
+        for name in recording.objects:
+            catalog.remove(name)
+    assert len(catalog.all()) == 1
