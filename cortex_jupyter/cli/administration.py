@@ -78,7 +78,8 @@ class ClusterScope:
     def of(cls, options: argparse.Namespace) -> ClusterScope:
         """Read the cluster's configuration, without a request to it.
 
-        Only `KUBECONFIG=/dev/null`, or nothing that names a cluster, means that there is none.
+        Only `KUBECONFIG=/dev/null`, or nothing that names a cluster, means that there is none. A file that is missing may be
+        misspelt.
 
         Raises
         ------
@@ -93,7 +94,9 @@ class ClusterScope:
         from cortex_jupyter.cluster.session import Cluster
 
         name, path = os.environ.get("CORTEX_CLUSTER") or None, kubeconfig_of(kubeconfig)
-        is_named = bool(kubeconfig or name) or await asyncio.to_thread(is_configured, path)
+        is_named = bool(kubeconfig or name or os.environ.get("KUBECONFIG")) or await asyncio.to_thread(
+            is_configured, path
+        )
         if not context and (path == os.devnull or not is_named):
             namespace = os.environ.get("CORTEX_NAMESPACE") or "default"
             return cls(name, namespace, kubeconfig, context, has_cluster=False)

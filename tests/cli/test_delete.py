@@ -92,7 +92,7 @@ class Office:
 def office(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Office:
     for name in ("CORTEX_ARCHIVE", "CORTEX_AUDIT_LOG", "CORTEX_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("KUBECONFIG", os.devnull)
     monkeypatch.setenv("CORTEX_STORE", store.url)
     return Office(store, tmp_path, capfd)
 
@@ -599,6 +599,7 @@ def test_a_kubeconfig_that_cannot_be_used_deletes_and_holds_nothing(
         ("", none, ["--context", "typo"]),
         ("", str(sandbox.kubeconfig), ["--context", "typo"]),
         ("", os.devnull, ["--context", "typo"]),
+        ("", none, []),
         ("", str(broken), []),
         ("", str(plugin), []),
         ("prod-1", none, []),
@@ -670,7 +671,7 @@ def test_a_user_who_only_reads_deletes_nothing_and_the_audit_log_says_so(
     acl = Path(__file__).parents[2] / "docs" / "how-to" / "valkey-users.acl"
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
     monkeypatch.setenv("CORTEX_AUDIT_LOG", str(log))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("KUBECONFIG", os.devnull)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(Server(tmp_path / "valkey", login=("admin", "ADMIN_PASSWORD"), aclfile=acl))
         urls = {u: server.url.replace("//", f"//{u}:{u.upper()}_PASSWORD@") for u in ("recorder", "reader")}
