@@ -122,7 +122,7 @@ def test_a_deletion_leaves_no_object_of_a_task_in_a_bucket(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(manifest_cache, "should_update", lambda _: True)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("KUBECONFIG", "/dev/null")
     for name, namespace in (("train-1", "ml"), ("train-2", "ml"), ("web-1", "web")):
         archived(Filled(store, name, namespace).lines([(1, 1, "x")]).end(), url)
     store.set_setting("archive", url)
