@@ -21,6 +21,13 @@ from cortex_jupyter.recorder.collector.templates import (
     KEY,
     NAMESPACE,
     NUMBER,
+    OBJECT,
+    OBJECTS,
+    PORT_NUMBER,
+    PORT_NUMBERS,
+    TEXT,
+    TEXT_MAP,
+    TEXTS,
     Context,
     Each,
     Expression,
@@ -66,17 +73,10 @@ _OTHER_SETTINGS: Final = ("CORTEX_LOG_LEVEL",)
 #: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 _TRACE_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _TRACE_OTHERS: Final = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-#: Types of values, as JSON Schema.
-_TEXT: Final = {"type": "string"}
-#: As `Budget.parse` reads them; empty for none.
+#: Types of values, as JSON Schema. As `Budget.parse` reads them; empty for none.
 _BYTES: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? *[kKmMgGtT]?[iI]?[bB]?)?$"}
 _AGE: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? *[smhdw])?$"}
 _COUNT_OR_NULL: Final = {"type": ["integer", "null"], "minimum": 1}
-_PORT: Final = {"type": "integer", "minimum": 1, "maximum": 65535}
-_OBJECT: Final = {"type": "object"}
-_OBJECTS: Final = {"type": "array", "items": _OBJECT}
-_TEXTS: Final = {"type": "array", "items": _TEXT}
-_TEXT_MAP: Final = {"type": "object", "additionalProperties": _TEXT}
 _HEAD: Final = """\
 # The cortex-jupyter collector. First create a Secret that says where recordings are kept:
 #   kubectl create namespace {namespace}
@@ -359,11 +359,11 @@ def pod_settings(component: str, requests: dict[str, str], memory: str) -> tuple
     """
     resources = {"requests": requests, "limits": {"memory": memory}}
     return (
-        Setting(f"{component}.resources", resources, "Requests and limits of the container.", _OBJECT),
-        Setting(f"{component}.nodeSelector", {}, "Labels of the nodes that its pods may run on.", _OBJECT),
-        Setting(f"{component}.tolerations", [], "Taints that its pods tolerate.", _OBJECTS),
-        Setting(f"{component}.affinity", {}, "Affinity of its pods to nodes and other pods.", _OBJECT),
-        Setting(f"{component}.priorityClassName", "", "The priority class of its pods.", _TEXT),
+        Setting(f"{component}.resources", resources, "Requests and limits of the container.", OBJECT),
+        Setting(f"{component}.nodeSelector", {}, "Labels of the nodes that its pods may run on.", OBJECT),
+        Setting(f"{component}.tolerations", [], "Taints that its pods tolerate.", OBJECTS),
+        Setting(f"{component}.affinity", {}, "Affinity of its pods to nodes and other pods.", OBJECT),
+        Setting(f"{component}.priorityClassName", "", "The priority class of its pods.", TEXT),
     )
 
 
@@ -397,7 +397,7 @@ SETTINGS_FOR_ALL: Final = (
         "image.name",
         f"{NAME}:{__version__}",
         "The image of collector and Hub service, as the `Containerfile` makes it.",
-        _TEXT,
+        TEXT,
     ),
     Setting(
         "image.pullPolicy",
@@ -405,25 +405,25 @@ SETTINGS_FOR_ALL: Final = (
         "When it is pulled; empty for Kubernetes' default.",
         {"enum": ["", "Always", "IfNotPresent", "Never"]},
     ),
-    Setting("image.pullSecrets", [], "Secrets for the registry, such as `[{name: registry}]`.", _OBJECTS),
+    Setting("image.pullSecrets", [], "Secrets for the registry, such as `[{name: registry}]`.", OBJECTS),
     Setting(
         "secret",
         NAME,
         "The Secret with the keys `store`, and optionally `password` and `archive`. The Secret with `-archive` after this "
         "name holds the variables for the archive's bucket.",
-        _TEXT,
+        TEXT,
     ),
     Setting(
-        "cluster", "", "The cluster's name in the store, if its address does not identify it (`CORTEX_CLUSTER`).", _TEXT
+        "cluster", "", "The cluster's name in the store, if its address does not identify it (`CORTEX_CLUSTER`).", TEXT
     ),
     Setting(
-        "namespaces", [], "The namespaces of the tasks, each with a Role; empty for all, with a ClusterRole.", _TEXTS
+        "namespaces", [], "The namespaces of the tasks, each with a Role; empty for all, with a ClusterRole.", TEXTS
     ),
     Setting(
         "archive",
         "",
         "The archive, such as `s3://BUCKET/PREFIX`; empty for the Secret's key `archive`, if it has one.",
-        _TEXT,
+        TEXT,
     ),
     switch("networkPolicy.enabled", "Whether NetworkPolicies restrict the connections of the pods.", on=True),
 )
@@ -439,7 +439,7 @@ COLLECTOR_SETTINGS: Final = (
     Setting("retention.maxAge", "", "How long a recording stays after its task has ended, such as `30d`.", _AGE),
     Setting("retention.maxTaskBytes", "", "What the recording of one running task may take, such as `2GB`.", _BYTES),
     Setting("collector.replicas", 2, "Its pods; they share the tasks.", {"type": "integer", "minimum": 0}),
-    Setting("collector.selector", "", "Record only tasks whose pods have these labels.", _TEXT),
+    Setting("collector.selector", "", "Record only tasks whose pods have these labels.", TEXT),
     Setting(
         "collector.streams",
         None,
@@ -453,19 +453,19 @@ COLLECTOR_SETTINGS: Final = (
         _COUNT_OR_NULL,
     ),
     switch("collector.nodesProxy", "Whether it may read rotated log files on the nodes (`get nodes/proxy`).", on=False),
-    Setting("collector.port", PORT, "The port of metrics and probes.", _PORT),
+    Setting("collector.port", PORT, "The port of metrics and probes.", PORT_NUMBER),
     Setting(
         "collector.egressPorts",
         [STORE_PORT],
         "Ports of store, archive and traces' endpoint other than 443 and 6443.",
-        {"type": "array", "items": _PORT},
+        PORT_NUMBERS,
     ),
-    Setting("collector.env", {}, "More settings, as environment variables.", _TEXT_MAP),
+    Setting("collector.env", {}, "More settings, as environment variables.", TEXT_MAP),
     Setting(
         "collector.serviceAccountAnnotations",
         {},
         "Annotations of its ServiceAccount, such as a cloud's role for the bucket.",
-        _TEXT_MAP,
+        TEXT_MAP,
     ),
     *pod_settings("collector", {"cpu": "250m", "memory": "256Mi"}, "2Gi"),
     Setting(
@@ -479,7 +479,7 @@ COLLECTOR_SETTINGS: Final = (
             }
         ],
         "How its pods spread over nodes and zones.",
-        _OBJECTS,
+        OBJECTS,
     ),
     switch(
         "collector.disruptionBudget",

@@ -15,6 +15,14 @@ from typing import Any, Final, Literal
 Node = Any
 #: In place of an entry that the object shall not have.
 OMIT: Final = object()
+#: Types of settings, as JSON Schema.
+TEXT: Final = {"type": "string"}
+TEXTS: Final = {"type": "array", "items": TEXT}
+TEXT_MAP: Final = {"type": "object", "additionalProperties": TEXT}
+OBJECT: Final = {"type": "object"}
+OBJECTS: Final = {"type": "array", "items": OBJECT}
+PORT_NUMBER: Final = {"type": "integer", "minimum": 1, "maximum": 65535}
+PORT_NUMBERS: Final = {"type": "array", "items": PORT_NUMBER}
 
 
 @dataclass(frozen=True, slots=True)
