@@ -18,7 +18,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError, NotAllowed, NotFound, OtherCluster, TaskNotFound, TooMany
+from cortex_jupyter.errors import CortexError, CursorNotHeld, NotAllowed, NotFound, OtherCluster, TaskNotFound, TooMany
 from cortex_jupyter.model import TaskRef, check_namespace
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.state import unasked_list
@@ -89,7 +89,7 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
             else:
                 await self._view(recordings, tasks)
         except (NotAllowed, NotFound) as error:
-            if isinstance(error, TaskNotFound):
+            if isinstance(error, (TaskNotFound, CursorNotHeld)):  # the namespace can be read
                 raise
             await self._find_choices(recordings, named or self.namespace)
             if named or not is_list or not self.choices:

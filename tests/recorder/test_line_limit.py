@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Store
 
 LIMITED = Quotas({"default": Quota(max_lines_per_s=1000)})
-WHY = "it is read at no more than 1000 lines a second, the limit of namespace default"
+WHY = "the task is read at no more than 1000 lines a second, the limit of namespace default"
 OLD = [line(i / 100, f"old {i} " + "x" * 200) for i in range(400)]
 BETWEEN = [line(5 + i / 100, f"between {i}") for i in range(100)]
 NEW = [line(10 + i / 100, f"new {i}") for i in range(200)]

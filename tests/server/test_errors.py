@@ -141,6 +141,9 @@ def test_a_deleted_recording(server: Server, store: Store, session_recorder: Cal
         assert f"{ref.key} was deleted 2027-01-15 08:00 UTC by root@host" in error["message"]
     error = server.error(logs(other.name), after=f"{fake_recorder.id}-1")[1]
     assert ref.name not in error["message"] + error["hint"], "a cursor tells the name of another task"
+    page = server.get(f"cortex/view?task={ref.key}")
+    assert page.status_code == 404 and "was deleted" in page.text
+    assert "You may read" not in page.text, "its namespace is not what is refused"
 
 
 def test_a_cursor_beyond_the_recording(server: Server, completed: FakeRecorder) -> None:

@@ -97,7 +97,7 @@ class LineLimit:
     @property
     def why(self) -> str:
         """Why lines are late, or missing."""
-        return f"it is read at no more than {self.lines_per_s} lines a second, the limit of namespace {self._namespace}"
+        return f"the task is read at no more than {self.lines_per_s} lines a second, the limit of namespace {self._namespace}"
 
     @property
     def hint(self) -> str:
