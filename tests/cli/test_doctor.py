@@ -255,13 +255,13 @@ def test_recorders_are_listed_with_age_version_and_tasks(tmp_path: Path) -> None
             kept.beat(recorder)
         assert kept.lease(one, "old")
         findings = list(store.judge(url, "c"))
-        assert "version 0.0.9, records 1 tasks" in texts_of(findings, "warn"), (
+        assert "version 0.0.9, records 1 task" in texts_of(findings, "warn"), (
             "a recorder without a new heartbeat since the doctor started is not a warning"
         )
         assert "too old for this store; update it" in texts_of(findings, "warn")
         with beating(kept, old, me):
             findings = list(store.judge(url, "c"))
-        assert "version 0.0.9, records 1 tasks, since 10 min; heartbeat" in texts_of(findings, "told")
+        assert "version 0.0.9, records 1 task, since 10 min; heartbeat" in texts_of(findings, "told")
         assert f"process {os.getpid()} on {HOST}, version {__version__}, records 0 tasks" in texts_of(findings, "ok")
         assert "although readers want them: ml:job/b" in texts_of(findings, "warn")
         assert f"{me.port}/metrics does not answer" in texts_of(findings, "warn")

@@ -23,6 +23,7 @@ from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.quotas import ANY, read_quotas
 from cortex_jupyter.store.settings import NAMES, read_lock, read_origins, read_quotas_origin, read_settings
+from cortex_jupyter.tables.statement import format_count
 from cortex_jupyter.telemetry.logs import duration_text, size_text
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def judge(url: str, cluster: str | None, configured: Budget | None = None) -> It
 
 def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
     recordings = store.recordings()
-    text = f"{store.url}, {len(recordings)} recordings, {size_text(store.size())}, {store.describe()}"
+    text = f"{store.url}, {format_count(len(recordings), 'recording')}, {size_text(store.size())}, {store.describe()}"
     yield Finding(PART, OK, text)
     if store.is_reader():
         text = (
@@ -116,7 +117,7 @@ def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
         yield Finding(PART, TOLD, f"recordings under a legal hold: {len(holds)}", details=details)
     begun = [each for each in store.deletions() if each.is_open and time.time() - each.at > _DELETION_S]
     if begun:
-        text = f"the deletion of {len(begun)} recordings, of {begun[0].ref.key} for one, was begun by {begun[0].by} and is not complete"
+        text = f"the deletion of {format_count(len(begun), 'recording')}, of {begun[0].ref.key} for one, was begun by {begun[0].by} and is not complete"
         yield Finding(PART, WARN, text, "run the same `cortex-jupyter delete` again, which completes it")
     if configure_masking(store):
         yield Finding(PART, OK, "secrets are masked before lines are stored")
@@ -317,7 +318,7 @@ def judge_recorder(recorder: RecorderInfo, tasks: int, now: float, *, is_writing
     >>> judge_recorder(alive, 3, now=1000.0).judged
     'ok'
     """
-    text = f"process {recorder.pid} on {recorder.host}, version {recorder.version or 'unknown'}, records {tasks} tasks"
+    text = f"process {recorder.pid} on {recorder.host}, version {recorder.version or 'unknown'}, records {format_count(tasks, 'task')}"
     if recorder.since:
         text += f", since {(now - recorder.since) / 60:.0f} min"
     delay = now - recorder.heartbeat
