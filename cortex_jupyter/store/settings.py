@@ -151,7 +151,7 @@ def write_settings(store: SettingsStore, changes: Mapping[str, str], by: str) ->
             rows[name] = _WORDS[value.lower()]
         elif name == "collectors":
             if value and not value.isdecimal():
-                raise BadQuery(f"collectors={value!r} is no number", "write how many shall run, such as collectors=2")
+                raise BadQuery(f"collectors={value!r} is no number", "write how many should run, such as collectors=2")
             rows[name] = value
         elif name == "archive":
             check_archive(store.url, value)

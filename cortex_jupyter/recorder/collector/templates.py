@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 #: A part of an object: a scalar, a dict, a list, or one of the classes below.
 Node = Any
-#: In place of an entry that the object shall not have.
+#: In place of an entry that the object is not to have.
 OMIT: Final = object()
 #: Types of settings, as JSON Schema.
 TEXT: Final = {"type": "string"}
