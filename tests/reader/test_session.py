@@ -191,6 +191,25 @@ async def test_an_archived_task_that_goes_on_has_a_further_recording(
     assert (await recordings.find(ref)).id == recording.id
 
 
+async def test_rights_in_this_cluster_open_no_recording_of_another_one(store: Store) -> None:
+    """Clusters that share a store may have namespaces and tasks of equal names."""
+    created = 1_700_000_000
+
+    class Allowing(Api):
+        async def json(self, path: str, *_: Any, **__: Any) -> Any:
+            if path == "/api/v1/namespaces/default":
+                return {"metadata": {"creationTimestamp": rfc3339(created * 10**9)}}
+            return await super().json(path)
+
+    for cluster in (CLUSTER, "https://another"):
+        hand = Hand(store, TaskRef("default", "job", "same"), f"uid in {cluster}", cluster=cluster)
+        hand.lines([(created * 10**9 + 1, 1, "a")])
+        hand.notice("end", 0, "", done=1, state="succeeded", started=rfc3339((created + 1) * 10**9))
+    api: Any = Allowing()
+    these = Session(store, api, access=Access())
+    assert [info.cluster for info in await these.readable_recordings("default", Person("ann"))] == [CLUSTER]
+
+
 @pytest.mark.parametrize("everywhere", [False, True])
 async def test_recordings_older_than_the_namespace_need_the_right_to_read_all_namespaces(
     store: Store, recordings: Session, tmp_path: Path, *, everywhere: bool
