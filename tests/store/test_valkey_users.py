@@ -384,7 +384,8 @@ async def test_a_reader_reads_on_while_no_collector_is_there(
     async with recording.keep_wanted():
         collector.start()
         gate.touch()
-        await until(lambda: texts(session.store, recording.id) == ["before", "after"])
+        await until(lambda: (info := session.store.info(recording.id)) and info.done)
+    assert texts(session.store, recording.id) == ["before", "after"]
     assert (await recording.caught_up()).done and await recording.obstacle() is None
 
 
