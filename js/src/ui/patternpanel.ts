@@ -58,6 +58,7 @@ export class PatternPanel {
   /** Time of the newest line, and the tasks, when the patterns were read. */
   #readOf = "";
   #nextAt = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   readonly #session: Session;
   readonly #ranks: RankList;
@@ -90,6 +91,7 @@ export class PatternPanel {
   }
 
   #stop(): void {
+    clearTimeout(this.#timer);
     if (this.#reading === undefined) return;
     this.#reading.abort();
     this.#reading = undefined;
@@ -98,12 +100,16 @@ export class PatternPanel {
 
   /** Read the patterns when the panel is first shown, and again when there are new lines, but not too often. */
   #readIfDue(): void {
-    if (this.#tab === "" || this.#tab === "ranks" || this.#reading !== undefined || this.#update === undefined || this.#problem !== undefined || Date.now() < this.#nextAt) return;
+    if (this.#tab === "" || this.#tab === "ranks" || this.#reading !== undefined || this.#update === undefined || this.#problem !== undefined) return;
     const { newest, link, tasks } = this.#update;
     if (link === "connecting") return;
     const readOf = JSON.stringify([newest, tasks.map(({ task, complete }) => [task, complete?.records])]);
     if (readOf === this.#readOf) return;
-    void this.#read(readOf);
+    // The patterns of a task that has ended are read once more, and at once. Otherwise a timer, since no update may follow.
+    clearTimeout(this.#timer);
+    const inMs = tasks.every(({ ended }) => ended) ? 0 : this.#nextAt - Date.now();
+    if (inMs > 0) this.#timer = setTimeout(() => this.#readIfDue(), inMs);
+    else void this.#read(readOf);
   }
 
   async #read(readOf: string): Promise<void> {
@@ -128,6 +134,7 @@ export class PatternPanel {
         this.#reading = undefined;
         this.#nextAt = Date.now() + Math.max(AGAIN_MS, AGAIN_TIMES * (Date.now() - startedAt));
         this.#draw();
+        this.#readIfDue();
       }
     }
   }

@@ -148,6 +148,7 @@ export class RankList {
         this.#found = found;
         this.#draw();
       } else this.#fail(problem);
+      this.#readIfDue(); // no update follows if the task has ended meanwhile
     };
     const next = (): void => {
       const task = waiting.shift();

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { merge, type Patterns } from "../../src/client/patterns.ts";
 import { bytesOf, ns, sse, T0, TASK } from "../helpers.ts";
-import { all, feed, find, messages, model, page, settle, show, viewer } from "../page.ts";
+import { all, feed, find, messages, model, next, page, settle, show, viewer } from "../page.ts";
 
 page({ now: T0 + 100_000, settled: 700 });
 beforeEach(() => void vi.spyOn(console, "warn").mockImplementation(() => {}));
@@ -138,6 +138,34 @@ describe("the panel of patterns", () => {
     await settle();
     expect([document.activeElement, only(1), only(1).querySelector(".cl-pat-n")!.textContent]).toEqual([kept, kept, "4"]);
     await settle(60_000);
+    expect(asked()).toHaveLength(2);
+  });
+
+  const end = (): void => void model.bytes(sse("end", { task: TASK, seq: next.seq, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
+
+  it("reads once more if the task ends while it reads", async () => {
+    show({ panel: "patterns" });
+    await lines();
+    await feed([T0 + 4000, 1, "saved checkpoint 2"]);
+    end();
+    await settle(30_000);
+    expect(asked()).toHaveLength(1);
+    answer();
+    await settle(60_000);
+    expect(asked()).toHaveLength(2);
+    answer();
+    await settle(60_000);
+    expect(asked()).toHaveLength(2);
+  });
+
+  it("reads once more, and at once, if the task ends soon after it has read", async () => {
+    show({ panel: "patterns" });
+    await lines();
+    answer();
+    await settle();
+    await feed([T0 + 4000, 1, "saved checkpoint 2"]);
+    end();
+    await settle();
     expect(asked()).toHaveLength(2);
   });
 

@@ -83,6 +83,19 @@ describe("the ranks of a task", () => {
     await settle();
     expect(asked()).toHaveLength(2);
   });
+
+  it("are compared once more if the task ends meanwhile", async () => {
+    await open();
+    model.bytes(sse("end", { task: TASK, seq: next.seq, state: "failed", exit_code: 1, message: "Job failed exit 1: Error" }, "c"));
+    await settle(30_000);
+    expect(asked()).toHaveLength(1);
+    await compare([rank("worker-0"), rank("worker-1")]);
+    expect(asked()).toHaveLength(2);
+    await compare(FOUND.ranks);
+    expect(all(".cl-rank[role]").map((row) => row.dataset.tone)).toEqual(["", "warn", "err", "err"]);
+    await settle(60_000);
+    expect(asked()).toHaveLength(2);
+  });
 });
 
 const worker = (i: number, more: Partial<SourceInfo> = {}): SourceInfo => ({ pod: `worker-${i}`, container: "main", kind: "main", run: 0, node: "n1", role: "worker", rank: String(i), ...more });
