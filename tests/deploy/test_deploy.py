@@ -200,6 +200,8 @@ def test_the_chart_has_no_fault_and_refuses_wrong_values(helm: Any, chart: Any) 
         {"hub": {"audit": "/var/log/audit"}},
         {"retention": {"maxAge": "30x"}},
         {"retention": {"maxBytes": "50 gigs"}},
+        {"archive": "ftp://host/logs"},
+        {"archive": "/mnt/logs"},
     ):
         with pytest.raises(helm.HelmError):
             chart.render(wrong, name="logs", namespace="logs")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from cortex_jupyter._version import __version__
+from cortex_jupyter.archive.objects import SCHEMES
 from cortex_jupyter.cluster import kinds
 from cortex_jupyter.recorder.collector.templates import (
     ITEM,
@@ -76,6 +77,8 @@ _TRACE_OTHERS: Final = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_PROTO
 #: Types of values, as JSON Schema. As `Budget.parse` reads them; empty for none.
 _BYTES: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? *[kKmMgGtT]?[iI]?[bB]?)?$"}
 _AGE: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? *[smhdw])?$"}
+#: A bucket, or empty: a pod's own folder goes with the pod.
+_BUCKET_URL: Final = {"type": "string", "pattern": rf"^(({'|'.join(s for s in SCHEMES if s != 'file')})://[^/].*)?$"}
 _COUNT_OR_NULL: Final = {"type": ["integer", "null"], "minimum": 1}
 _HEAD: Final = """\
 # The cortex-jupyter collector. First create a Secret that says where recordings are kept:
@@ -423,7 +426,7 @@ SETTINGS_FOR_ALL: Final = (
         "archive",
         "",
         "The archive, such as `s3://BUCKET/PREFIX`; empty for the Secret's key `archive`, if it has one.",
-        TEXT,
+        _BUCKET_URL,
     ),
     switch("networkPolicy.enabled", "Whether NetworkPolicies restrict the connections of the pods.", on=True),
 )
