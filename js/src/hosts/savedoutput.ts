@@ -19,6 +19,8 @@ const WIDGET_ERROR = ".jupyter-widgets-error-widget";
 const SAVED_LINES_CLASS = "cortex-logs-static";
 /** The rank of ipywidgets' own renderer, which ours replaces. */
 const RANK = -10;
+/** A view that shows nothing for this long (ms) has failed; anywidget gives up after 2 s. */
+const MAX_START_MS = 3000;
 /** How long a save waits for viewers (ms). What a busy one shows is not saved. */
 const MAX_WAIT_MS = 2000;
 
@@ -138,6 +140,7 @@ class SavedOutputs {
       const renderer = widgets.createRenderer(options);
       const render = renderer.renderModel.bind(renderer);
       let tail: HTMLElement | null = null;
+      let starting: ReturnType<typeof setTimeout> | undefined;
       const showLines = async (model: Model, reason: HTMLElement | null): Promise<void> => {
         const html = registry.createRenderer(HTML);
         await html.renderModel(model);
@@ -151,6 +154,7 @@ class SavedOutputs {
       // ipywidgets calls this again when the kernel's widgets are known.
       renderer.renderModel = async (model) => {
         if (this.#isUpdating) return;
+        clearTimeout(starting);
         tail?.remove();
         tail = null;
         const hasLines = String(model.data[HTML]).includes(SAVED_LINES_CLASS);
@@ -160,16 +164,25 @@ class SavedOutputs {
         // A viewer that cannot run in this page shows why, and then this event comes.
         renderer.node.addEventListener("cortex-logs-failed", () => void showLines(model, h("div", {})), { once: true });
         if (renderer.node.firstElementChild === null) await showLines(model, null);
-        // The widget's code is loaded after this.
+        const showFailure = (): void => {
+          const { message, hint } = policyProblem() ?? { message: "The log viewer could not start", hint: "Reload the page, or run the cell again." };
+          void showLines(model, h("p", { role: "alert" }, `${message}. ${hint}`));
+        };
+        // The widget's code is loaded after this. If that fails, ipywidgets shows an error, or nothing if the view was there first.
+        let isLate = false;
+        starting = setTimeout(() => {
+          isLate = renderer.node.textContent === "" && renderer.node.querySelector(".cortex-logs") === null;
+          if (isLate) showFailure();
+        }, MAX_START_MS);
         const observer = new MutationObserver(() => check());
         const check = (): void => {
           const failed = renderer.node.querySelector<HTMLElement>(WIDGET_ERROR);
           if (failed === null && renderer.node.querySelector(".cortex-logs") === null) return;
           observer.disconnect();
-          if (failed === null) return;
-          failed.remove();
-          const { message, hint } = policyProblem() ?? { message: "The log viewer could not start", hint: "Reload the page, or run the cell again." };
-          void showLines(model, h("p", { role: "alert" }, `${message}. ${hint}`));
+          clearTimeout(starting);
+          failed?.remove();
+          if (failed !== null) showFailure();
+          else if (isLate) tail?.remove();
         };
         observer.observe(renderer.node, { childList: true, subtree: true });
         check();

@@ -72,6 +72,40 @@ test("other widgets show what they always show", async () => {
   expect(await shown(() => false, "<b>a slider</b>")).toBe("undefined: Error displaying widget: model not found");
 });
 
+/** An output whose view is there and empty, as anywidget leaves it while it loads the viewer's code, and for good if that fails. */
+async function empty(): Promise<HTMLElement> {
+  vi.useFakeTimers();
+  const { node, renderModel } = notebook(() => true).getFactory(VIEW)!.createRenderer({});
+  await renderModel(model(TAIL));
+  return node;
+}
+
+const startedViewer = (textContent: string): HTMLElement => Object.assign(document.createElement("div"), { className: "cortex-logs", textContent });
+
+test("a viewer that never starts is followed by the reason and the saved lines", async () => {
+  const node = await empty();
+  expect(node.textContent).toBe("");
+  await vi.advanceTimersByTimeAsync(3000);
+  expect(node.querySelector("[role=alert]")!.textContent).toBe("The log viewer could not start. Reload the page, or run the cell again.");
+  expect(node.textContent).toContain("line 399");
+});
+
+test("a viewer that starts late takes the place of the saved lines", async () => {
+  const node = await empty();
+  await vi.advanceTimersByTimeAsync(3000);
+  expect(node.textContent).toContain("line 399");
+  node.firstElementChild!.append(startedViewer("live"));
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(node.textContent).toBe("live");
+});
+
+test("a viewer that starts in time is left alone", async () => {
+  const node = await empty();
+  node.firstElementChild!.append(startedViewer(""));
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(node.textContent).toBe("");
+});
+
 /** A notebook with a live viewer that answers as the test says. Returns the output's model after the notebook was saved. */
 async function saved(answer: (detail: (view: Promise<SavedView>) => void) => void): Promise<[Model, HTMLElement]> {
   const notebookPanel = notebook(() => true);
