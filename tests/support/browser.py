@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, Locator, Page, Playwright
+
+_log = logging.getLogger(__name__)
 
 #: Flags for Debian's Chromium as root in a container; the last ones keep it from contacting its vendor at each start.
 _FLAGS = (
@@ -108,6 +111,21 @@ def shot(page: Page, name: str) -> None:
 
 def run_all(page: Page) -> None:
     """Run all cells of the open notebook; repeat that while cells are left out, because the kernel is not ready yet."""
+    # On a busy machine Jupyter may tell of a kernel that starts late, in a dialog over its menu. The last button accepts.
+    dialog = page.locator(".jp-Dialog")
+    page.add_locator_handler(dialog, _accept)
+    try:
+        _run_all(page)
+    finally:
+        page.remove_locator_handler(dialog)
+
+
+def _accept(dialog: Locator) -> None:
+    _log.warning("Jupyter's dialog: %s", dialog.inner_text())
+    dialog.get_by_role("button").last.click()
+
+
+def _run_all(page: Page) -> None:
     _wait_for_kernel(page)
     for attempts_left in (4, 3, 2, 1, 0):
         page.get_by_role("menuitem", name="Run", exact=True).click()
