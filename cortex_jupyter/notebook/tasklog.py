@@ -41,6 +41,7 @@ from cortex_jupyter.query.instants import duration
 from cortex_jupyter.query.pattern import finder
 from cortex_jupyter.query.tracebacks import TracebackTracker
 from cortex_jupyter.reader.name_check import check_names, check_sources
+from cortex_jupyter.reader.window import find_end
 from cortex_jupyter.store.scan import scan_tracebacks
 from cortex_jupyter.tables.statement import format_count
 
@@ -484,8 +485,8 @@ class TaskLog:
     def _pod_that_failed(self) -> str:
         """Return the pod that failed first, as its recorder saw it; empty if it is unknown."""
         recording, info = self._reader.recording, self._reader.info()
-        end = recording.store.entry(recording.id, info.last_seq)
-        pod: str = orjson.loads(end.data).get("pod", "") if end is not None and end.event == "end" else ""
+        end = find_end(recording.store, info)
+        pod: str = "" if end is None else orjson.loads(end.data).get("pod", "")
         return pod
 
     def _last_records(self, **query: str) -> list[Record]:

@@ -49,6 +49,7 @@ class Feed:
         self.recording = recording
         self._recent: deque[StreamEvent] = deque()
         self._size = 0
+        self._is_over = False  # nothing comes after `_recent`
         self._changed = asyncio.Event()
         self._burst: Burst | None = None
         self._woken_at = float("-inf")
@@ -120,8 +121,8 @@ class Feed:
                         position, epoch = event.last, epoch_at(event.epochs, event.last)
                     if parts:
                         yield self._joined(parts)
-                    if group[-1].event == "end":
-                        return
+                if any(event.event == "end" for event in events):
+                    return
                 # Wait only if nothing was read: a backlog is read piece after piece without a pause.
                 if not events and changed is self._changed:
                     if self._failure is not None:
@@ -186,6 +187,7 @@ class Feed:
                         self._forget()
                         break
                     self._recent.extend(new)
+                    self._is_over = self._is_over or any(event.event == "end" for event in new)
                     size = sum(len(event.written) for event in new)
                     self._size += size
                     while self._size > RECENT and len(self._recent) > 1:
@@ -205,7 +207,7 @@ class Feed:
     def _forget(self) -> None:
         """Forget the recent entries, so that each reader asks the store and gets the store's error itself."""
         self._recent.clear()
-        self._size = 0
+        self._size, self._is_over = 0, False
         self._burst = None
 
     def _schedule_wake(self, new: list[StreamEvent], size: int) -> None:
@@ -251,7 +253,7 @@ class Feed:
             events = [*takewhile(lambda event: event.last > position, reversed(self._recent))][::-1]
             if events and epoch is not None:
                 check_epoch(events[0].epochs, position, epoch)
-            return None if not events and self._recent[-1].event == "end" else events
+            return None if not events and self._is_over else events
         events = await asyncio.to_thread(self._read, position, epoch)
         if not events:
             info = await asyncio.to_thread(require_info, self._store, self.recording)
@@ -259,9 +261,14 @@ class Feed:
                 check_epoch(info.epochs, position, epoch)
             return None if info.done and position >= info.last_seq else []
         if not self._recent and self._readers and sum(len(event.written) for event in events) < PIECE:
+            state = await asyncio.to_thread(self._store.info, self.recording)
+            if self._recent or not self._readers:
+                return events  # another reader was faster, or the last one has left
             # The first reader has reached the end of the recording: from here on the feed reads for all readers.
             # Commits since this read have been signalled already, so look at once.
             self._recent.append(events[-1])
             self._size = len(events[-1].written)
+            # A recorder of an earlier release may have written something after the end.
+            self._is_over = state is not None and state.done and events[-1].last >= state.last_seq
             self._wake()
         return events

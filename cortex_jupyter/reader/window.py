@@ -183,8 +183,8 @@ class Window:
             self.after = self.snapshot
         if info.done and self.after >= info.last_seq:
             # The reader has everything, or the tail was everything: it still gets the end.
-            entry = await asyncio.to_thread(recording.store.entry, recording.id, info.last_seq)
-            if entry is not None and entry.event == "end":
+            entry = await asyncio.to_thread(find_end, recording.store, info)
+            if entry is not None:
                 yield Burst([StreamEvent.of(recording.id, entry)])
             return
         # Without an answer from the cluster the task may still exist, and more may come.
@@ -254,6 +254,15 @@ def _newest_since(index: list[IndexEntry], since: int | None, max_records: int) 
         if max_records <= 0:
             return row.t_min if since is None else max(since, row.t_min)
     return since
+
+
+def find_end(store: Readable, info: RecordingInfo) -> Entry | None:
+    """Return the event `end` of a recording. It is the last, unless an earlier release has written something after it."""
+    last = store.entry(info.id, info.last_seq)
+    if last is None or last.event == "end":
+        return last
+    row = next((row for row in reversed(store.index(info.id)) if row.event == "end"), None)
+    return None if row is None else store.entry(info.id, row.seq)
 
 
 async def wait_caught_up(recording: Recording, seconds: float) -> RecordingInfo:

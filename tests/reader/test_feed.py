@@ -205,6 +205,17 @@ async def test_a_cursor_at_the_end_yields_nothing(store: Store, hand: Hand) -> N
     await other.aclose()  # type: ignore[attr-defined]
 
 
+async def test_an_entry_after_the_end_keeps_no_reader_waiting(store: Store, hand: Hand) -> None:
+    """A recorder of an earlier release may have written an event of the cluster there."""
+    feed = Feed(store, hand.id)
+    hand.lines([(1, 1, "a")])
+    hand.end()
+    hand.notice("status", message="a late event")
+    for after, expected in ((0, [1, 2, 3]), (2, [3]), (3, [])):
+        async with asyncio.timeout(20):
+            assert await seqs(feed.events(after)) == expected
+
+
 async def test_a_window_cuts_lines_and_keeps_notices(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "a"), (5, 1, "b"), (9, 1, "c")])
     hand.notice()

@@ -69,6 +69,17 @@ async def test_lines_and_notices_are_committed_in_order(store: Store, hand: Hand
     await channel.flush()  # the queue is empty
 
 
+async def test_nothing_follows_the_end(store: Store, hand: Hand, writer: Writer) -> None:
+    """A reader stops there. An event of the cluster may arrive while the end is being committed."""
+    channel = open_channel(writer, hand)
+    channel.put_notice(PendingNotice("end", "Job complete exit 0", update={"done": 1}))
+    channel.put_notice(PendingNotice("status", "a late event"))
+    await channel.flush()
+    channel.put_notice(PendingNotice("status", "a later event"))
+    await channel.flush()
+    assert [entry.event for entry in store.entries(hand.id, 0, 1 << 30)] == ["end"]
+
+
 async def test_a_line_of_a_quiet_log_is_committed_without_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
     channel = open_channel(writer, hand)
     await channel.put_lines(1, line(1, "a"))

@@ -63,6 +63,19 @@ async def test_a_stream_resumes_exactly_after_any_event(server: Server, complete
     assert [event.event for event in last] == ["status", "end"], "a reader that has everything does not get the end"
 
 
+async def test_an_event_after_the_end_keeps_no_stream_open(server: Server, fake_recorder: FakeRecorder) -> None:
+    """An earlier release may have recorded one."""
+    fake_recorder.write([(T0, fake_recorder.source("train-0"), "the only line", 1)])
+    fake_recorder.end()
+    fake_recorder.note("status", "a late event")
+    async with asyncio.timeout(60):
+        whole = await server.events(logs(fake_recorder.ref.name), SSE)
+        assert [event.event for event in whole] == ["status", "log", "end", "status"]
+        for cursor, expected_events in ((whole[-2].id, ["status", "status"]), (whole[-1].id, ["status", "end"])):
+            rest = await server.events(logs(fake_recorder.ref.name), SSE, cursor=cursor)
+            assert [event.event for event in rest] == expected_events
+
+
 async def test_last_event_id_overrides_the_cursor_in_the_address(server: Server, completed: FakeRecorder) -> None:
     whole = await server.events(logs(completed.ref.name), SSE)
     rest = await server.events(

@@ -199,6 +199,7 @@ class Channel:
         self.accepted = self.taken = 0  # numbers of items
         self.barriers: list[tuple[int, Callable[[], object]]] = []  # with the number of items before each
         self._has_readers = True
+        self._has_end = False
         self.error: Exception | None = None
         self._opened_ns = time.time_ns()
         #: By source: the trace context of its next commit.
@@ -305,6 +306,9 @@ class Channel:
     def _enqueue(self, item: Item) -> None:
         if self.error is not None:
             raise self.error
+        if self._has_end and not (isinstance(item, PendingNotice) and not item.event):
+            return  # readers stop at the end; only the recording's row may still change
+        self._has_end = self._has_end or (isinstance(item, PendingNotice) and item.event == "end")
         with self._writer.lock:
             if not self.items:
                 self.due_at = max(time.monotonic(), self.written_at + self._interval)
