@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.hand import CLUSTER, REF, Hand, NewStore, on_sqlite, recorder, source, until
@@ -20,6 +22,7 @@ from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.model import Entry, TaskRef
 from cortex_jupyter.store import Anchor, Commit, RecorderInfo, default_url, liveness
 from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.sqlite.changes import Changes
 from cortex_jupyter.store.sqlite.store import SqliteStore
 
 
@@ -286,6 +289,28 @@ async def test_a_change_of_a_recording_wakes_only_its_readers(new_store: NewStor
             hands[1].notice()
             await until(lambda: "b" in calls)
             assert set(calls) == {"b"}
+
+
+async def test_a_subscription_while_changes_are_being_read_misses_none(tmp_path: Path) -> None:
+    file = tmp_path / "changes.sqlite"
+    calls: list[str] = []
+    ends: list[Any] = []
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("CREATE TABLE recording AS SELECT 1 AS last_seq")
+
+        def rows(db: sqlite3.Connection, _: object) -> dict[int, Any]:
+            if not ends:  # after the subscriptions were looked up, and before the rows are read
+                ends.append(changes.subscribe(lambda: calls.append("late"), 1))
+                writer.execute("UPDATE recording SET last_seq = 2")
+            return {1: db.execute("SELECT last_seq FROM recording").fetchone()}
+
+        changes = Changes(lambda: sqlite3.connect(file), rows)
+        changes.subscribe(lambda: calls.append("first"), 1)
+        try:
+            await until(lambda: "late" in calls, 20)
+        finally:
+            changes.close()
 
 
 async def test_a_subscription_lasts_until_it_is_ended(store: SqliteStore, hand: Hand) -> None:

@@ -80,7 +80,7 @@ class Changes:
     def _watch(self, stop: threading.Event) -> None:
         db: sqlite3.Connection | None = None
         last_version, changed_at, is_busy = None, 0.0, False
-        known_rows: dict[int, Any] = {}
+        seen: dict[Callable[[], None], Any] = {}  # the row that each callback was last called for
         try:
             while not stop.wait(_POLL_S[is_busy]):
                 # The store was closed or is broken: the next read of it raises the store's own error.
@@ -97,11 +97,11 @@ class Changes:
                         last_version, changed_at = version, now
                         for callback, id_ in callbacks.items():
                             # A new subscription is always called, since it may have missed a change.
-                            if id_ is None or id_ not in known_rows or rows[id_] != known_rows[id_]:
+                            if id_ is None or callback not in seen or rows[id_] != seen[callback]:
                                 # The loop of this subscriber may have closed; others' have not.
                                 with contextlib.suppress(RuntimeError):
                                     callback()
-                        known_rows = rows
+                        seen = {callback: rows[id_] for callback, id_ in callbacks.items() if id_ is not None}
         finally:
             if db is not None:
                 db.close()
