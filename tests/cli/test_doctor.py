@@ -255,7 +255,7 @@ def test_recorders_are_listed_with_age_version_and_tasks(tmp_path: Path) -> None
             kept.beat(recorder)
         assert kept.lease(one, "old")
         findings = list(store.judge(url, "c"))
-        assert "version 0.0.9, records 1 task" in texts_of(findings, "warn"), (
+        assert "version 0.0.9, records 1 task, since 10 min" in texts_of(findings, "warn"), (
             "a recorder without a new heartbeat since the doctor started is not a warning"
         )
         assert "too old for this store; update it" in texts_of(findings, "warn")

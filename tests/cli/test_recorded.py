@@ -433,7 +433,7 @@ def test_doctor_without_a_cluster(cli: Cli, task: Filled) -> None:
     limits = r"· store: limits: [1-9][\d.]* [MGT]B, and 30 days after a task's end; the next recording to leave ended"
     assert re.search(limits, done.stdout)
     assert "· store: lines are stored as written; CORTEX_MASK=1 masks secrets before lines are stored" in done.stdout
-    assert "1 recording" in done.stdout and "Jupyter Server extension" in done.stdout
+    assert "1 recording, " in done.stdout and "Jupyter Server extension" in done.stdout
 
 
 def test_help_and_version(cli: Cli) -> None:

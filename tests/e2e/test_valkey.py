@@ -68,7 +68,7 @@ def test_both_users_read_the_same_recording_though_the_server_dies(
         )
         assert second.python(frame).startswith(f"{2 * LINES} ")
         doctor = second.run(sys.executable, "-m", "cortex_jupyter.cli", "doctor", "--timeout", "60").stdout
-        assert f"store: {valkey.url}/0, 1 recording" in doctor
+        assert f"store: {valkey.url}/0, 1 recording, " in doctor
         assert "snapshot" not in doctor
         valkey.ask("CONFIG", "SET", "appendonly", "no")
         doctor = second.run(sys.executable, "-m", "cortex_jupyter.cli", "doctor", "--timeout", "60").stdout

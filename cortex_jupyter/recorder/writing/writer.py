@@ -306,9 +306,10 @@ class Channel:
     def _enqueue(self, item: Item) -> None:
         if self.error is not None:
             raise self.error
-        if self._has_end and not (isinstance(item, PendingNotice) and not item.event):
+        event = item.event if isinstance(item, PendingNotice) else "log"
+        if self._has_end and event:
             return  # readers stop at the end; only the recording's row may still change
-        self._has_end = self._has_end or (isinstance(item, PendingNotice) and item.event == "end")
+        self._has_end = self._has_end or event == "end"
         with self._writer.lock:
             if not self.items:
                 self.due_at = max(time.monotonic(), self.written_at + self._interval)

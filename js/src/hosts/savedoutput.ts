@@ -171,7 +171,7 @@ class SavedOutputs {
         // The widget's code is loaded after this. If that fails, ipywidgets shows an error, or nothing if the view was there first.
         let isLate = false;
         starting = setTimeout(() => {
-          isLate = renderer.node.textContent === "" && renderer.node.querySelector(".cortex-logs") === null;
+          isLate = !renderer.isDisposed && renderer.node.textContent === "" && renderer.node.querySelector(".cortex-logs") === null;
           if (isLate) showFailure();
         }, MAX_START_MS);
         const observer = new MutationObserver(() => check());
